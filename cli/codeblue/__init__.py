@@ -1,0 +1,1 @@
+"""The codeblue command: runs, plans, resumes, drills and reports emergency runbooks."""
