@@ -1,0 +1,343 @@
+# Copyright: codeblue.recovery contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Runs modules on the machines behind a service, over Ansible's own connections.
+
+A task belongs to a service, and a service is no machine. A step that spans machines therefore opens the
+connections of the machines itself. Every call runs in a child process of the worker, so that many run at
+once, a deadline ends one for good, and a dead machine costs the others nothing: an unreachable machine is an
+answer here, never an unreachable host, because Ansible would skip rescue and close for the whole service.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import time
+import typing as t
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ansible import constants as C
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible.template import Templar
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._plain import plain
+
+# What one answer may weigh. Evidence is the largest (2 MB before encoding); beyond this the machine is misbehaving.
+_LARGEST_ANSWER = 8 * 1024 * 1024
+# How many machines are asked at once by one action.
+_MOST_AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class MachineCall:
+    """One module to run on one machine.
+
+    :param arguments: given to the module; never logged.
+    :param seconds: the total deadline, connection included.
+    """
+
+    machine: str
+    module: str
+    arguments: Mapping[str, t.Any] = field(repr=False)
+    seconds: float = 30.0
+    check_mode: bool | None = None
+
+
+@dataclass(frozen=True)
+class MachineAnswer:
+    """What came back. Exactly one of `result`, `failure` and `unreachable` is set."""
+
+    machine: str
+    result: dict[str, t.Any] | None = None
+    failure: str | None = None
+    hint: str | None = None
+    exit_code: int = 1
+    unreachable: str | None = None
+    failed_result: dict[str, t.Any] | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.result is not None
+
+    def result_or_raise(self) -> dict[str, t.Any]:
+        """The result.
+
+        :raises CodeblueError: the module failed or the machine did not answer.
+        """
+        if self.result is not None:
+            return self.result
+        if self.unreachable is not None:
+            raise CodeblueError(
+                f"machine {self.machine} cannot be reached: {self.unreachable}",
+                f"check the connection: ansible -m ansible.builtin.ping {self.machine}",
+            )
+        raise CodeblueError(f"{self.machine}: {self.failure}", self.hint, self.exit_code)
+
+
+class Machines:
+    """The machines of the inventory, seen from one action.
+
+    :param action: the running action plugin; its loaders and task are borrowed.
+    :param task_vars: the variables of the task's host.
+    """
+
+    def __init__(self, action: ActionBase, task_vars: Mapping[str, t.Any]) -> None:
+        self._action = action
+        self._hostvars = task_vars["hostvars"]
+
+    def run(self, call: MachineCall) -> MachineAnswer:
+        """Run one call."""
+        return self.run_all([call])[0]
+
+    def run_all(self, calls: Sequence[MachineCall]) -> list[MachineAnswer]:
+        """Run the calls at once (bounded) and answer in their order.
+
+        :raises BadInput: a machine is not in the inventory.
+        """
+        for call in calls:
+            if call.machine not in self._hostvars:
+                raise BadInput(
+                    f"machine {call.machine!r} is not in the inventory", "add it to the group codeblue_machines"
+                )
+        answers: dict[int, MachineAnswer] = {}
+        waiting = list(enumerate(calls))
+        running: list[_Child] = []
+        try:
+            while waiting or running:
+                while waiting and len(running) < _MOST_AT_ONCE:
+                    position, call = waiting.pop(0)
+                    running.append(_Child(position, call, self._call_in_child))
+                self._collect(running, answers)
+        finally:
+            for child in running:
+                child.end()
+        return [answers[position] for position in range(len(calls))]
+
+    def variables(self, machine: str) -> dict[str, t.Any]:
+        """The machine's variables as they stand in the inventory, not templated."""
+        return t.cast("dict[str, t.Any]", self._hostvars.raw_get(machine))
+
+    @staticmethod
+    def _collect(running: list[_Child], answers: dict[int, MachineAnswer]) -> None:
+        """Read what has come, and end what is over its deadline."""
+        soonest = min(child.deadline for child in running)
+        ready, _nothing, _none = select.select(
+            [child.pipe for child in running], [], [], max(0.0, soonest - time.monotonic())
+        )
+        for child in list(running):
+            if child.pipe in ready:
+                answer = child.read()
+            elif child.deadline <= time.monotonic():
+                child.end()
+                answer = MachineAnswer(
+                    child.call.machine, unreachable=f"no answer within {child.call.seconds:g} s ({child.call.module})"
+                )
+            else:
+                continue
+            if answer is not None:
+                answers[child.position] = answer
+                running.remove(child)
+
+    def _call_in_child(self, call: MachineCall) -> MachineAnswer:
+        try:
+            raw = self._run_module(call)
+        except AnsibleConnectionFailure as error:
+            return MachineAnswer(call.machine, unreachable=_first_line(error))
+        except AnsibleError as error:
+            return MachineAnswer(call.machine, failure=_first_line(error))
+        if raw.get("unreachable"):
+            return MachineAnswer(call.machine, unreachable=_first_line(raw.get("msg", "unreachable")))
+        raw.pop("invocation", None)
+        if raw.get("failed") or "module_stderr" in raw:
+            return MachineAnswer(
+                call.machine,
+                failure=_first_line(raw.get("msg") or raw.get("module_stderr") or "the module gave no answer"),
+                hint=raw.get("hint"),
+                exit_code=int(raw.get("exit_code") or 1),
+                failed_result=_without_noise(raw),
+            )
+        return MachineAnswer(call.machine, result=_without_noise(raw))
+
+    def _run_module(self, call: MachineCall) -> dict[str, t.Any]:
+        variables = self.variables(call.machine)
+        borrowed = self._action
+        templar = Templar(loader=borrowed._loader, variables=variables)
+        connection = _connect(borrowed, variables, templar)
+        task = borrowed._task.copy()
+        task.delegate_to = None
+        task.async_val = 0
+        if call.check_mode is not None:
+            task.check_mode = call.check_mode
+        runner = _ModuleRunner(
+            task=task,
+            connection=connection,
+            play_context=borrowed._play_context,
+            loader=borrowed._loader,
+            templar=templar,
+            shared_loader_obj=borrowed._shared_loader_obj,
+        )
+        try:
+            # The interpreter is templated here, because modules are built from plain variables.
+            settings = dict(variables)
+            for name in ("ansible_python_interpreter", "ansible_remote_tmp"):
+                if name in settings:
+                    settings[name] = templar.template(settings[name])
+            settings.setdefault("ansible_facts", {})
+            return t.cast(
+                "dict[str, t.Any]",
+                plain(
+                    runner._execute_module(
+                        module_name=call.module, module_args=dict(call.arguments), task_vars=settings
+                    )
+                ),
+            )
+        finally:
+            runner.cleanup()
+            connection.close()
+
+
+# Keys that Ansible adds to what a module returns.
+_NOISE = frozenset(
+    ("invocation", "ansible_facts", "deprecations", "warnings", "module_stdout", "module_stderr")
+)
+
+
+def _without_noise(raw: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    return {key: value for key, value in raw.items() if key not in _NOISE and not key.startswith("_ansible")}
+
+
+class _ModuleRunner(ActionBase):
+    """Only there for what ActionBase knows about running a module over a connection."""
+
+    _requires_connection = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        raise AssertionError("a module runner is never scheduled as a task")
+
+
+def _connect(action: ActionBase, variables: Mapping[str, t.Any], templar: Templar) -> t.Any:
+    """A connection to the machine with its own options and become, as a task of its own would have got."""
+    loaders = action._shared_loader_obj
+    play_context = action._play_context.copy()
+    name = templar.template(variables.get("ansible_connection", action._task.connection or "ssh"))
+    address = templar.template(variables.get("ansible_host", variables.get("inventory_hostname")))
+    play_context.remote_addr = address
+    connection = loaders.connection_loader.get(
+        name, play_context, task_uuid=action._task._uuid, ansible_playbook_pid=str(os.getppid())
+    )
+    if connection is None:
+        raise AnsibleError(f"the connection plugin {name!r} was not found")
+    task_keys = action._task.dump_attrs()
+    task_keys["timeout"] = play_context.timeout
+    if play_context.password:
+        task_keys["password"] = play_context.password
+    task_keys.pop("retries", None)
+    _use_become(action, connection, variables, templar, task_keys)
+    connection.set_options(
+        task_keys=task_keys, var_options={"_extras": {}, **_options("connection", connection, variables, templar)}
+    )
+    # Without pipelining a module's arguments, secrets among them, would lie in a file on the machine.
+    if connection.has_pipelining and "pipelining" in connection._options:
+        connection.set_option("pipelining", True)
+    shell = connection._shell
+    shell.set_options(task_keys=task_keys, var_options=_options("shell", shell, variables, templar))
+    return connection
+
+
+def _use_become(
+    action: ActionBase, connection: t.Any, variables: Mapping[str, t.Any], templar: Templar, task_keys: dict[str, t.Any]
+) -> None:
+    wanted = variables.get("ansible_become")
+    become = action._task.become if wanted is None else templar.template(wanted)
+    if not become or str(become).lower() in ("false", "no", "0"):
+        connection.set_become_plugin(None)
+        return
+    method = templar.template(variables.get("ansible_become_method", action._task.become_method or "sudo"))
+    plugin = action._shared_loader_obj.become_loader.get(method)
+    if plugin is None:
+        raise AnsibleError(f"the become method {method!r} was not found")
+    if action._play_context.become_pass:
+        task_keys["become_pass"] = action._play_context.become_pass
+    plugin.set_options(task_keys=task_keys, var_options=_options("become", plugin, variables, templar))
+    connection.set_become_plugin(plugin)
+
+
+def _options(kind: str, plugin: t.Any, variables: Mapping[str, t.Any], templar: Templar) -> dict[str, t.Any]:
+    known = C.config.get_plugin_vars(kind, plugin._load_name)
+    return {name: templar.template(variables[name]) for name in known if name in variables}
+
+
+class _Child:
+    """One call in a process of its own.
+
+    The child leaves with `os._exit`: nothing of the worker's clean-up may run twice.
+    """
+
+    def __init__(self, position: int, call: MachineCall, work: t.Callable[[MachineCall], MachineAnswer]) -> None:
+        self.position = position
+        self.call = call
+        self.deadline = time.monotonic() + call.seconds
+        self._received = bytearray()
+        self.pipe, write_end = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            os.close(self.pipe)
+            # A group of its own: a deadline ends the whole call, and the group stays in the worker's session,
+            # by which a resumed run finds what an earlier attempt left behind.
+            os.setpgid(0, 0)
+            status = 1
+            try:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
+                payload = _encode(work, call)
+                with os.fdopen(write_end, "wb") as pipe:
+                    pipe.write(payload)
+                status = 0
+            finally:
+                os._exit(status)
+        os.close(write_end)
+
+    def read(self) -> MachineAnswer | None:
+        """What has arrived; None while more is to come."""
+        data = os.read(self.pipe, 65536)
+        self._received += data
+        if len(self._received) > _LARGEST_ANSWER:
+            self.end()
+            return MachineAnswer(self.call.machine, failure=f"{self.call.module} answered with more than 8 MB")
+        if data:
+            return None
+        self.end()
+        if not self._received:
+            return MachineAnswer(self.call.machine, failure=f"{self.call.module} ended without an answer")
+        return MachineAnswer(**json.loads(self._received))
+
+    def end(self) -> None:
+        """End the call if it still runs, and reap it."""
+        if self._pid == 0:
+            return
+        try:
+            os.killpg(self._pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # it ended by itself
+        except PermissionError:
+            pass  # what is left of the group runs as another user by become and ends when its pipe closes
+        os.waitpid(self._pid, 0)
+        os.close(self.pipe)
+        self._pid = 0
+
+
+def _encode(work: t.Callable[[MachineCall], MachineAnswer], call: MachineCall) -> bytes:
+    try:
+        answer = work(call)
+    except Exception as error:  # noqa: BLE001 - the boundary of a process: whatever it is becomes an answer
+        answer = MachineAnswer(call.machine, failure=f"{call.module}: {type(error).__name__}: {_first_line(error)}")
+    return json.dumps(vars(answer)).encode()
+
+
+def _first_line(error: object) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines and lines[0].startswith("Traceback") else lines[0] if lines else "no message")[:500]
