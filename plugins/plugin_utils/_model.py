@@ -1,0 +1,187 @@
+# Copyright: codeblue.recovery contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The services of an inventory, typed. A service is a host; its variables say what it is.
+
+What the inventory says is how things were set up. Which member is the primary now, or which release runs, is
+always looked up.
+"""
+
+from __future__ import annotations
+
+import difflib
+import typing as t
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import Checks, read_checks
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import HostPlatform, read_host
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._recovery_order import DEFAULT_TIER
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._typed_mapping import (
+    Problems,
+    TypedMapping,
+    raise_problems,
+)
+
+ENVIRONMENTS = ("lab", "staging", "production")
+PLATFORMS = ("host", "kubernetes", "aws")
+KINDS = ("service", "database", "gateway", "ai", "auth", "storage")
+# Tiers order services within the dependency order: 0 comes back first.
+LOWEST_TIER = 9
+
+_SERVICE_VARIABLES = (
+    "codeblue_environment",
+    "codeblue_platform",
+    "codeblue_kind",
+    "codeblue_tier",
+    "codeblue_depends_on",
+    "codeblue_objectives",
+    "codeblue_host",
+    "codeblue_kubernetes",
+    "codeblue_aws",
+    "codeblue_checks",
+)
+
+
+@dataclass(frozen=True)
+class Objectives:
+    """How soon it must be back, and how much may be lost; seconds.
+
+    :param rto: recovery time objective.
+    :param rpo: recovery point objective, 0 when nothing may be lost.
+    """
+
+    rto: float
+    rpo: float
+
+
+@dataclass(frozen=True)
+class Service:
+    """One unit of recovery.
+
+    :param depends_on: services that must work before this one can.
+    :param host: set when the platform is `host`.
+    :param platform_settings: what `codeblue_kubernetes` or `codeblue_aws` says, as it stands.
+    """
+
+    name: str
+    environment: str
+    platform: str
+    kind: str
+    tier: int
+    depends_on: tuple[str, ...]
+    objectives: Objectives
+    checks: Checks
+    host: HostPlatform | None = None
+    platform_settings: Mapping[str, t.Any] = field(default_factory=dict)
+
+    def require_host(self) -> HostPlatform:
+        """The host platform's part.
+
+        :raises BadInput: the service runs on another platform.
+        """
+        if self.host is None:
+            raise BadInput(
+                f"{self.name}: platform {self.platform} is not supported on this platform yet",
+                "this action works on platform host",
+            )
+        return self.host
+
+
+def load_service(name: str, hostvars: Mapping[str, t.Any], inventory_names: Collection[str]) -> Service:
+    """The service that a host's variables describe.
+
+    :param hostvars: the variables of the host, Ansible's own may be among them.
+    :param inventory_names: all hosts of the inventory, to hold machines and dependencies against.
+    :raises BadInput: something is wrong; one line per problem, with host, key path and what to do.
+    """
+    problems = Problems(name)
+    service = _read_service(name, hostvars, inventory_names, problems)
+    problems.raise_if_any()
+    return service
+
+
+def load_services(
+    hostvars_by_name: Mapping[str, Mapping[str, t.Any]], inventory_names: Collection[str]
+) -> dict[str, Service]:
+    """All services by name; the problems of all of them are shown together.
+
+    :raises BadInput: something is wrong with at least one of them.
+    """
+    lines: list[str] = []
+    services: dict[str, Service] = {}
+    for name, hostvars in hostvars_by_name.items():
+        problems = Problems(name)
+        services[str(name)] = _read_service(str(name), hostvars, inventory_names, problems)
+        lines += problems.lines
+    raise_problems(lines)
+    return services
+
+
+def _read_service(
+    name: str, hostvars: Mapping[str, t.Any], inventory_names: Collection[str], problems: Problems
+) -> Service:
+    own = {key: hostvars[key] for key in hostvars if str(key).startswith("codeblue_")}
+    if "codeblue_platform" not in own and "codeblue_kind" not in own:
+        problems.add("codeblue_platform", "is missing: this host is no service, is it in the group codeblue_services?")
+    values = TypedMapping(own, "", problems)
+    _name_misspelt_variables(own, problems)
+    platform = values.choice("codeblue_platform", PLATFORMS)
+    kind = values.choice("codeblue_kind", KINDS)
+    host = None
+    settings: Mapping[str, t.Any] = {}
+    if platform == "host":
+        host = read_host(values.child("codeblue_host"), kind, inventory_names)
+    else:
+        settings = values.plain(f"codeblue_{platform}") or {}
+    checks = values.optional_child("codeblue_checks")
+    return Service(
+        name=name,
+        environment=values.choice("codeblue_environment", ENVIRONMENTS),
+        platform=platform,
+        kind=kind,
+        tier=values.integer("codeblue_tier", default=DEFAULT_TIER, most=LOWEST_TIER),
+        depends_on=_read_dependencies(name, values, inventory_names),
+        objectives=_read_objectives(values.child("codeblue_objectives")),
+        checks=read_checks(checks) if checks is not None else Checks(),
+        host=host,
+        platform_settings=settings,
+    )
+
+
+def _read_objectives(values: TypedMapping) -> Objectives:
+    rpo = values.plain("rpo")
+    # Zero is a duration here: nothing may be lost.
+    nothing_lost = str(rpo) in ("0", "0s", "0m", "0.0")
+    objectives = Objectives(rto=values.duration("rto"), rpo=0.0 if nothing_lost else values.duration("rpo"))
+    values.finish()
+    return objectives
+
+
+def _read_dependencies(name: str, values: TypedMapping, inventory_names: Collection[str]) -> tuple[str, ...]:
+    found = values.texts("codeblue_depends_on")
+    for dependency in found:
+        if dependency == name:
+            values.problem("codeblue_depends_on", "names the service itself, leave it out")
+        elif dependency not in inventory_names:
+            values.problem(
+                "codeblue_depends_on",
+                f"{dependency!r} is not in the inventory{did_you_mean(dependency, inventory_names)}",
+            )
+    return found
+
+
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """The end of a message about an unknown name."""
+    close = difflib.get_close_matches(name, [str(each) for each in known], n=1)
+    return f", did you mean {close[0]}?" if close else ""
+
+
+def _name_misspelt_variables(own: Mapping[str, t.Any], problems: Problems) -> None:
+    """Other codeblue_ variables are inputs of roles, so only a near miss is a mistake."""
+    for variable in own:
+        if variable in _SERVICE_VARIABLES:
+            continue
+        close = difflib.get_close_matches(str(variable), _SERVICE_VARIABLES, n=1, cutoff=0.88)
+        if close and close[0] not in own:
+            problems.add(str(variable), f"is not a known variable, did you mean {close[0]}?")

@@ -1,0 +1,306 @@
+# Copyright: codeblue.recovery contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The part of a service that runs on hosts: PostgreSQL members, gateways, instances, processes, credentials."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._typed_mapping import TypedMapping
+
+MANAGERS = ("supervisor", "systemd")
+MEMBER_ROLES = ("primary", "standby")
+WRITE_PATHS = ("gateway", "direct")
+RELOADS = ("restart", "none")
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process under a manager on one machine.
+
+    :param socket: path of supervisord's unix socket; only with the manager `supervisor`.
+    """
+
+    manager: str
+    unit: str
+    socket: str | None = None
+
+    def as_arguments(self) -> dict[str, str]:
+        """As modules take it."""
+        arguments = {"manager": self.manager, "unit": self.unit}
+        if self.socket is not None:
+            arguments["socket"] = self.socket
+        return arguments
+
+
+@dataclass(frozen=True)
+class Member:
+    """One PostgreSQL server of a database.
+
+    :param machine: the inventory name, which names the member too.
+    :param role: how it was set up; which one is the primary now is looked up.
+    """
+
+    machine: str
+    role: str
+    address: str
+    port: int
+    data_dir: str
+    process: Process
+
+
+@dataclass(frozen=True)
+class HostDatabase:
+    """A PostgreSQL database with its members.
+
+    :param admin_passfile: on the machine; None for peer or trust authentication.
+    :param socket_dir: on the machine; None to use the member's address.
+    :param service_roles: roles whose idle sessions are never taken for a leak.
+    :param write_paths: every way by which a client can write to the primary.
+    """
+
+    bin_dir: str
+    os_user: str
+    database: str
+    admin_user: str
+    admin_passfile: str | None
+    socket_dir: str | None
+    service_roles: tuple[str, ...]
+    archive_dir: str | None
+    replication_user: str | None
+    write_paths: tuple[str, ...]
+    members: Mapping[str, Member]
+
+    @property
+    def set_up_as_primary(self) -> Member:
+        """The member that the inventory calls primary."""
+        return next(member for member in self.members.values() if member.role == "primary")
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """An HAProxy backend in front of a service.
+
+    :param servers: member or instance to the name of its server in the backend.
+    """
+
+    machine: str
+    socket: str
+    state_file: str | None
+    backend: str
+    servers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Consumer:
+    """Who uses a credential: the file that holds it on a machine and the process that reads it."""
+
+    machine: str
+    secret_file: str
+    process: Process
+    reload: str
+
+
+@dataclass(frozen=True)
+class Credential:
+    """A database role whose password can be rotated."""
+
+    role: str
+    consumers: tuple[Consumer, ...]
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One running copy of a service on a machine; the machine names it."""
+
+    machine: str
+    address: str
+    port: int
+    process: Process
+    release_root: str | None = None
+    config_files: tuple[str, ...] = ()
+    log_files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class HostPlatform:
+    """What `codeblue_host` says. A database has `postgresql`, everything else `instances`."""
+
+    postgresql: HostDatabase | None = None
+    gateway: Gateway | None = None
+    credentials: Mapping[str, Credential] = field(default_factory=dict)
+    instances: Mapping[str, Instance] = field(default_factory=dict)
+    flags_file: str | None = None
+
+    def machines(self) -> tuple[str, ...]:
+        """All machines behind the service, each once, members and instances first."""
+        names: list[str] = [*self.instances]
+        if self.postgresql is not None:
+            names += self.postgresql.members
+        if self.gateway is not None:
+            names.append(self.gateway.machine)
+        names += [consumer.machine for each in self.credentials.values() for consumer in each.consumers]
+        return tuple(dict.fromkeys(names))
+
+
+def read_host(values: TypedMapping, kind: str, inventory_names: Collection[str]) -> HostPlatform:
+    """Read `codeblue_host`; what is wrong goes to the problems of the mapping."""
+    reader = _HostReader(inventory_names)
+    platform = reader.platform(values)
+    if values.names():
+        if kind == "database" and platform.postgresql is None:
+            values.problem("postgresql", "is missing, a service of kind database needs it")
+        if kind != "database" and platform.postgresql is not None:
+            values.problem("postgresql", f"does not fit kind {kind}, set codeblue_kind: database")
+        if kind != "database" and not platform.instances:
+            values.problem("instances", f"is missing, a service of kind {kind} needs at least one")
+    return platform
+
+
+class _HostReader:
+    def __init__(self, inventory_names: Collection[str]) -> None:
+        self._inventory_names = inventory_names
+
+    def platform(self, values: TypedMapping) -> HostPlatform:
+        database = values.optional_child("postgresql")
+        postgresql = self._database(database) if database is not None else None
+        instances = {name: self._instance(values, name, item) for name, item in values.children("instances")}
+        fronted = [*(postgresql.members if postgresql else ()), *instances]
+        front = values.optional_child("gateway")
+        credentials = {role: self._credential(role, item) for role, item in values.children("credentials")}
+        platform = HostPlatform(
+            postgresql=postgresql,
+            gateway=self._gateway(front, fronted) if front is not None else None,
+            credentials=credentials,
+            instances=instances,
+            flags_file=self._optional_path(values, "flags_file"),
+        )
+        values.finish()
+        return platform
+
+    def _database(self, values: TypedMapping) -> HostDatabase:
+        members = {name: self._member(values, name, item) for name, item in values.children("members")}
+        database = HostDatabase(
+            bin_dir=self._path(values, "bin_dir"),
+            os_user=values.text("os_user", default="postgres"),
+            database=values.text("database"),
+            admin_user=values.text("admin_user", default="postgres"),
+            admin_passfile=self._optional_path(values, "admin_passfile"),
+            socket_dir=self._optional_path(values, "socket_dir"),
+            service_roles=values.texts("service_roles"),
+            archive_dir=self._optional_path(values, "archive_dir"),
+            replication_user=values.optional_text("replication_user"),
+            write_paths=values.texts("write_paths", required=True, choices=WRITE_PATHS),
+            members=members,
+        )
+        if not members:
+            values.problem("members", "is missing, name at least the primary")
+        elif sum(member.role == "primary" for member in members.values()) != 1:
+            values.problem("members", "must hold exactly one member with role: primary")
+        values.finish()
+        return database
+
+    def _member(self, outer: TypedMapping, machine: str, values: TypedMapping) -> Member:
+        self._known_machine(outer, f"members.{machine}", machine)
+        member = Member(
+            machine=machine,
+            role=values.choice("role", MEMBER_ROLES),
+            address=values.text("address"),
+            port=values.port(),
+            data_dir=self._path(values, "data_dir"),
+            process=self._process(values.child("process")),
+        )
+        values.finish()
+        return member
+
+    def _instance(self, outer: TypedMapping, machine: str, values: TypedMapping) -> Instance:
+        self._known_machine(outer, f"instances.{machine}", machine)
+        instance = Instance(
+            machine=machine,
+            address=values.text("address"),
+            port=values.port(),
+            process=self._process(values.child("process")),
+            release_root=self._optional_path(values, "release_root"),
+            config_files=self._paths(values, "config_files"),
+            log_files=self._paths(values, "log_files"),
+        )
+        values.finish()
+        return instance
+
+    def _gateway(self, values: TypedMapping, fronted: Collection[str]) -> Gateway:
+        machine = values.text("machine")
+        if machine:
+            self._known_machine(values, "machine", machine)
+        pairs = values.child("servers")
+        servers = {name: pairs.text(name) for name in pairs.names()}
+        for name in servers:
+            if fronted and name not in fronted:
+                pairs.problem(name, f"is no member or instance of this service, known are: {', '.join(fronted)}")
+        gateway = Gateway(
+            machine=machine,
+            socket=self._path(values, "socket"),
+            state_file=self._optional_path(values, "state_file"),
+            backend=values.text("backend"),
+            servers=servers,
+        )
+        values.finish()
+        return gateway
+
+    def _credential(self, role: str, values: TypedMapping) -> Credential:
+        consumers = tuple(self._consumer(item) for item in values.listed("consumers"))
+        values.finish()
+        return Credential(role, consumers)
+
+    def _consumer(self, values: TypedMapping) -> Consumer:
+        machine = values.text("machine")
+        if machine:
+            self._known_machine(values, "machine", machine)
+        consumer = Consumer(
+            machine=machine,
+            secret_file=self._path(values, "secret_file"),
+            process=self._process(values.child("process")),
+            reload=values.choice("reload", RELOADS, default="restart"),
+        )
+        values.finish()
+        return consumer
+
+    def _process(self, values: TypedMapping) -> Process:
+        # Without keys the mapping itself is missing, and that was said already.
+        if not values.names():
+            return Process("systemd", "")
+        manager = values.choice("manager", MANAGERS)
+        socket = self._optional_path(values, "socket")
+        if manager == "supervisor" and socket is None:
+            values.problem("socket", "is missing, give the path of supervisord's unix socket")
+        if manager == "systemd" and socket is not None:
+            values.problem("socket", "does not fit manager systemd, leave it out")
+        process = Process(manager, values.text("unit"), socket)
+        values.finish()
+        return process
+
+    def _known_machine(self, values: TypedMapping, key: str, machine: str) -> None:
+        if machine not in self._inventory_names:
+            close = difflib.get_close_matches(machine, [str(name) for name in self._inventory_names], n=1)
+            advice = f"did you mean {close[0]}?" if close else "add it to the group codeblue_machines"
+            values.problem(key, f"machine {machine!r} is not in the inventory, {advice}")
+
+    def _path(self, values: TypedMapping, key: str) -> str:
+        path = values.text(key)
+        if path and not path.startswith("/"):
+            values.problem(key, f"must be an absolute path, not {path!r}")
+        return path
+
+    def _optional_path(self, values: TypedMapping, key: str) -> str | None:
+        if key in values:
+            return self._path(values, key)
+        values.plain(key)
+        return None
+
+    def _paths(self, values: TypedMapping, key: str) -> tuple[str, ...]:
+        found = values.texts(key)
+        for position, path in enumerate(found):
+            if not path.startswith("/"):
+                values.problem(f"{key}[{position}]", f"must be an absolute path, not {path!r}")
+        return found
