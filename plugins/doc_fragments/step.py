@@ -1,0 +1,39 @@
+# Copyright: codeblue.recovery contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Which step of which run a changing module is doing."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """The option `step`."""
+
+    DOCUMENTATION = r"""
+options:
+  step:
+    description:
+      - Which step of which run this is. The action of the same name fills it in after it has passed the gates.
+      - Needed unless the module runs in check mode.
+    type: dict
+    suboptions:
+      run_id:
+        description: Of the run.
+        type: str
+        required: true
+      target:
+        description: The service that is recovered. One step at a time changes it.
+        type: str
+        required: true
+      key:
+        description: Names the step within the run. A step that was finished here is not done again.
+        type: str
+        required: true
+      generation:
+        description: Of the lease. A lower one than was seen here before is refused.
+        type: int
+        required: true
+      lock_dir:
+        description: Directory on the machine for the lock, the generation and the receipts. Made when it is missing.
+        type: path
+        default: /var/lib/codeblue
+"""

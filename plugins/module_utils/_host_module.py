@@ -1,0 +1,156 @@
+# Copyright: codeblue.recovery contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The one adapter between AnsibleModule and the library for machines.
+
+A module gives an argument specification and a function. Here are the guard, the receipts, the results' common
+keys, and the only place where an error becomes `fail_json`.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.codeblue.recovery.plugins.module_utils._argspec import step_argument, step_from
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
+from ansible_collections.codeblue.recovery.plugins.module_utils._scrub import scrub, scrub_text
+from ansible_collections.codeblue.recovery.plugins.module_utils._target_guard import TargetGuard
+
+Params = t.Dict[str, t.Any]
+State = t.Dict[str, t.Any]
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What a changing function did, or in check mode would do.
+
+    :param before: the state that was found; no secrets.
+    :param after: the state that was reached and looked at, or would be.
+    :param extra: further keys of the result.
+    """
+
+    changed: bool
+    before: State
+    after: State
+    extra: State = field(default_factory=dict)
+
+
+class StepContext:
+    """What a changing function may ask for.
+
+    :param guard: None in check mode, where nothing changes and no lock is taken.
+    """
+
+    def __init__(self, guard: t.Optional[TargetGuard], secrets: t.Tuple[str, ...] = ()) -> None:
+        self._guard = guard
+        self._secrets = secrets
+
+    @property
+    def check_mode(self) -> bool:
+        """Only look."""
+        return self._guard is None
+
+    @property
+    def before_first_attempt(self) -> t.Optional[State]:
+        """The state that an earlier, unfinished attempt of this very step found."""
+        return None if self._guard is None else self._guard.before_first_attempt
+
+    @property
+    def lock_descriptors(self) -> t.Tuple[int, ...]:
+        """For `pass_fds` of tools that work long."""
+        return () if self._guard is None else (self._guard.lock_descriptor,)
+
+    def accept(self, before: t.Optional[State] = None) -> None:
+        """Must be called right before the first change.
+
+        :param before: the state that is about to change; it goes to disk.
+        :raises CodeblueError: in check mode, where there is nothing to accept.
+        """
+        if self._guard is None:
+            raise CodeblueError("a change was attempted in check mode", "this is a defect of the module; report it")
+        self._guard.accept(scrub(before, self._secrets))
+
+
+Perform = t.Callable[[Params, StepContext], StepOutcome]
+Look = t.Callable[[Params], State]
+
+
+def run_step_module(arguments: Params, perform: Perform, **module_options: t.Any) -> None:
+    """Run a module that changes its target, as one step of a run.
+
+    :param arguments: argument spec without `step`.
+    :param perform: does it; called with the validated parameters and a `StepContext`.
+    :param module_options: for AnsibleModule: required_if, mutually_exclusive and so on.
+    """
+    module = AnsibleModule({**arguments, **step_argument()}, supports_check_mode=True, **module_options)
+    guard: t.Optional[TargetGuard] = None
+    try:
+        if module.check_mode:
+            result = _result(module, perform(module.params, StepContext(None)), None)
+        else:
+            guard = TargetGuard(step_from(module.params))
+            with guard:
+                result = _guarded(module, guard, perform)
+    except (CodeblueError, OSError) as error:
+        _fail(module, error, guard.accepted_at if guard else None)
+    else:
+        module.exit_json(**result)
+
+
+def run_look_module(arguments: Params, look: Look, **module_options: t.Any) -> None:
+    """Run a module that only looks; it never reports a change."""
+    module = AnsibleModule(arguments, supports_check_mode=True, **module_options)
+    try:
+        result = scrub(look(module.params), _secrets(module))
+    except (CodeblueError, OSError) as error:
+        _fail(module, error, None)
+    else:
+        module.exit_json(changed=False, **result)
+
+
+def _guarded(module: AnsibleModule, guard: TargetGuard, perform: Perform) -> Params:
+    if guard.finished is not None:
+        return {**guard.finished, "changed": False, "already_done": True}
+    outcome = perform(module.params, StepContext(guard, _secrets(module)))
+    earlier = guard.before_first_attempt
+    if earlier is not None:
+        # The earlier attempt may have changed things before it was cut off: what counts for undoing is what it found.
+        changed = outcome.changed or earlier != outcome.after
+        outcome = StepOutcome(changed, earlier, outcome.after, outcome.extra)
+    result = _result(module, outcome, guard.accepted_at)
+    guard.done({key: value for key, value in result.items() if key != "diff"})
+    return result
+
+
+def _result(module: AnsibleModule, outcome: StepOutcome, accepted_at: t.Optional[float]) -> Params:
+    result: Params = {
+        **outcome.extra,
+        "changed": outcome.changed,
+        "accepted_at": accepted_at,
+        "already_done": False,
+        "before": outcome.before,
+        "after": outcome.after,
+    }
+    if module._diff:
+        result["diff"] = {"before": outcome.before, "after": outcome.after}
+    return t.cast(Params, scrub(result, _secrets(module)))
+
+
+def _secrets(module: AnsibleModule) -> t.Tuple[str, ...]:
+    return tuple(str(value) for value in module.no_log_values)
+
+
+def _fail(module: AnsibleModule, raised: t.Union[CodeblueError, OSError], accepted_at: t.Optional[float]) -> None:
+    secrets = _secrets(module)
+    error = raised if isinstance(raised, CodeblueError) else CodeblueError(_os_error_text(raised))
+    module.fail_json(
+        msg=scrub_text(error.message, secrets),
+        hint=scrub_text(error.hint, secrets) if error.hint else None,
+        exit_code=error.exit_code,
+        accepted_at=accepted_at,
+    )
+
+
+def _os_error_text(error: OSError) -> str:
+    return "%s: %s" % (error.filename, error.strerror) if error.filename else str(error)

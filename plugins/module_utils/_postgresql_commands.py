@@ -1,0 +1,212 @@
+# Copyright: codeblue.recovery contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What PostgreSQL's own tools say about a data directory whose server may be dead."""
+
+from __future__ import annotations
+
+import os
+import re
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.codeblue.recovery.plugins.module_utils._deadline import Deadline
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
+from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_lsn import (
+    end_of_record,
+    format_lsn,
+    parse_lsn,
+)
+from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_member import Member
+from ansible_collections.codeblue.recovery.plugins.module_utils._run_command import CommandResult, run_command
+
+CLEAN_STATES = frozenset(("shut down", "shut down in recovery"))
+
+_RECORD = re.compile(
+    r"^rmgr: (\S+)\s+len \(rec/tot\):\s*\d+/\s*(\d+), tx:\s*\d+, lsn: ([0-9A-F]+/[0-9A-F]+), .*?desc: (.*)$"
+)
+_STOPPED_AT = re.compile(r"error in WAL record at ([0-9A-F]+/[0-9A-F]+)")
+
+
+@dataclass(frozen=True)
+class ControlData:
+    """The control file of a data directory, by pg_controldata.
+
+    :param state: as PostgreSQL words it: in production, shut down, in archive recovery and so on.
+    """
+
+    system_identifier: str
+    state: str
+    checkpoint_lsn: str
+    redo_lsn: str
+    timeline: int
+    block_size: int
+    segment_size: int
+    data_checksums: bool
+    wal_log_hints: bool
+
+    @property
+    def clean(self) -> bool:
+        """The server was shut down; no recovery is due."""
+        return self.state in CLEAN_STATES
+
+    def as_dict(self) -> t.Dict[str, t.Any]:
+        """For results."""
+        return {
+            "system_identifier": self.system_identifier,
+            "state": self.state,
+            "clean": self.clean,
+            "checkpoint_lsn": self.checkpoint_lsn,
+            "redo_lsn": self.redo_lsn,
+            "timeline": self.timeline,
+            "data_checksums": self.data_checksums,
+        }
+
+
+@dataclass(frozen=True)
+class WalEnd:
+    """The end of the log that lies on disk.
+
+    :param lsn: where the next record would have begun; everything before it is complete.
+    :param commits_after: transactions committed after the given position, or None when none was given.
+    """
+
+    lsn: str
+    last_record_lsn: str
+    commits_after: t.Optional[int] = None
+
+
+def postgresql_tool(member: Member, tool: str, *arguments: str, deadline: Deadline, **options: t.Any) -> CommandResult:
+    """Run a tool of the member's version as its user; see `run_command` for the options.
+
+    :raises CodeblueError: the tool is not there.
+    """
+    return run_command([member.login.tool(tool), *arguments], deadline, user=member.os_user, **options)
+
+
+def read_control_data(member: Member, deadline: Deadline) -> ControlData:
+    """Read the control file.
+
+    :raises CodeblueError: the data directory is unreadable, or is none.
+    """
+    answer = postgresql_tool(member, "pg_controldata", "-D", member.data_dir, deadline=deadline)
+    if not answer.ok:
+        raise CodeblueError("%s: %s" % (member.data_dir, answer.complaint()), "look at the disk and the permissions")
+    fields = {}
+    for line in answer.stdout.splitlines():
+        name, separator, value = line.partition(":")
+        if separator:
+            fields[name.strip()] = value.strip()
+    try:
+        return ControlData(
+            system_identifier=fields["Database system identifier"],
+            state=fields["Database cluster state"],
+            checkpoint_lsn=fields["Latest checkpoint location"],
+            redo_lsn=fields["Latest checkpoint's REDO location"],
+            timeline=int(fields["Latest checkpoint's TimeLineID"]),
+            block_size=int(fields["WAL block size"]),
+            segment_size=int(fields["Bytes per WAL segment"]),
+            data_checksums=fields.get("Data page checksum version", "0") != "0",
+            wal_log_hints=fields.get("wal_log_hints setting", "off") == "on",
+        )
+    except (KeyError, ValueError) as error:
+        raise CodeblueError("%s: pg_controldata left out %s" % (member.data_dir, error)) from error
+
+
+def read_wal_end(
+    member: Member, control: ControlData, deadline: Deadline, count_after: t.Optional[str] = None
+) -> WalEnd:
+    """Find the end of the log on disk, from the last checkpoint on.
+
+    :param count_after: a position; commits that begin at or after it are counted.
+    :raises CodeblueError: the log cannot be read, or the deadline is over.
+    """
+    last = _last_record_start(member, control, deadline)
+    end = _record_end(member, control, last, deadline)
+    counted = None if count_after is None else _count_commits(member, control, parse_lsn(count_after), end, deadline)
+    return WalEnd(lsn=format_lsn(end), last_record_lsn=last, commits_after=counted)
+
+
+def _waldump(member: Member, control: ControlData, *arguments: str, deadline: Deadline, limit: int) -> CommandResult:
+    return postgresql_tool(
+        member,
+        "pg_waldump",
+        *("-p", member.path("pg_wal")),
+        *("-t", str(control.timeline)),
+        *arguments,
+        deadline=deadline,
+        output_limit=limit,
+        keep="tail",
+    )
+
+
+def _last_record_start(member: Member, control: ControlData, deadline: Deadline) -> str:
+    # Quietly, because printing the records of a gigabyte of log takes ten times as long as reading them.
+    answer = _waldump(member, control, "--quiet", "-s", control.redo_lsn, deadline=deadline, limit=65536)
+    stopped = _STOPPED_AT.search(answer.stderr)
+    if stopped is not None:
+        return stopped.group(1)
+    if answer.returncode is None:
+        raise CodeblueError("%s: %s" % (member.path("pg_wal"), answer.complaint()))
+    # The log ends with a whole segment: the tool then names the missing file and not the last record.
+    answer = _waldump(member, control, "-s", control.redo_lsn, deadline=deadline, limit=65536)
+    records = [match for match in map(_RECORD.match, answer.stdout.splitlines()) if match]
+    if not records:
+        raise CodeblueError("%s: %s" % (member.path("pg_wal"), answer.complaint()))
+    return records[-1].group(3)
+
+
+def _record_end(member: Member, control: ControlData, start: str, deadline: Deadline) -> int:
+    answer = _waldump(member, control, "-s", start, "-n", "1", deadline=deadline, limit=1024 * 1024)
+    record = next(filter(None, map(_RECORD.match, answer.stdout.splitlines())), None)
+    if record is None:
+        raise CodeblueError("%s: %s" % (member.path("pg_wal"), answer.complaint()))
+    end = end_of_record(parse_lsn(record.group(3)), int(record.group(2)), control.segment_size, control.block_size)
+    if record.group(1) == "XLOG" and record.group(4).startswith("SWITCH"):
+        # The rest of the segment is void.
+        end += -end % control.segment_size
+    return end
+
+
+def _count_commits(member: Member, control: ControlData, after: int, end: int, deadline: Deadline) -> int:
+    if after >= end:
+        return 0
+    start = format_lsn(max(after, parse_lsn(_first_available(member, control))))
+    answer = _waldump(
+        member,
+        control,
+        "-s",
+        start,
+        "-e",
+        format_lsn(end),
+        "-r",
+        "Transaction",
+        deadline=deadline,
+        limit=64 * 1024 * 1024,
+    )
+    if answer.returncode is None or answer.truncated or (not answer.ok and not _STOPPED_AT.search(answer.stderr)):
+        raise CodeblueError("the commits after %s cannot be counted: %s" % (format_lsn(after), answer.complaint()))
+    records = filter(None, map(_RECORD.match, answer.stdout.splitlines()))
+    return sum(1 for record in records if record.group(4).startswith("COMMIT") and parse_lsn(record.group(3)) >= after)
+
+
+def _first_available(member: Member, control: ControlData) -> str:
+    """Where the oldest segment of the timeline on disk begins."""
+    pattern = re.compile(r"\A%08X([0-9A-F]{8})([0-9A-F]{8})\Z" % control.timeline)
+    names = sorted(name for name in os.listdir(member.path("pg_wal")) if pattern.match(name))
+    if not names:
+        raise CodeblueError("%s holds no log of timeline %d" % (member.path("pg_wal"), control.timeline))
+    return format_lsn((int(names[0][8:16], 16) << 32) + int(names[0][16:], 16) * control.segment_size)
+
+
+def read_setting(member: Member, name: str, deadline: Deadline) -> str:
+    """A setting as the configuration files give it, without a running server.
+
+    :raises CodeblueError: the configuration cannot be read.
+    """
+    arguments = ["-D", member.data_dir, "-C", name]
+    if member.config_file:
+        arguments += ["-c", "config_file=" + member.config_file]
+    answer = postgresql_tool(member, "postgres", *arguments, deadline=deadline)
+    if not answer.ok:
+        raise CodeblueError("the setting %s cannot be read: %s" % (name, answer.complaint()))
+    return answer.stdout.rstrip("\n")
