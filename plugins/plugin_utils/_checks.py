@@ -79,6 +79,7 @@ class TcpCheck(Check):
 class PostgresqlCheck(Check):
     """A new connection runs one query in one transaction.
 
+    :param query: when it answers one row of one boolean, that must be true.
     :param writes: the transaction may write; without it, it is opened read only.
     """
 
@@ -96,9 +97,12 @@ class PostgresqlCheck(Check):
 
 @dataclass(frozen=True)
 class SentinelCheck(PostgresqlCheck):
-    """A row is written, committed, and read back on the same connection.
+    """A row is written and committed on one connection and read back on a second one.
 
-    :param table: has a column `id` with a default and takes `INSERT … DEFAULT VALUES`.
+    The second connection takes the same way as a client's next one: where a gateway leads to two primaries, or
+    to a standby that lags, the row is not there.
+
+    :param table: `(id integer PRIMARY KEY, checked_at timestamptz NOT NULL)`; only the row with id 1 is written.
     """
 
     table: str
@@ -148,11 +152,26 @@ class Checks:
 
 @dataclass(frozen=True)
 class PlannedCheck:
-    """A check of a service at a level: one line of a plan for the runner."""
+    """A check of a service at a level: one line of a plan for the runner.
+
+    :param interval: seconds from try to try while a failure is confirmed.
+    :param consecutive: how many failures in a row confirm it.
+    """
 
     target: str
     level: str
     check: Check
+    interval: float = Checks.interval
+    consecutive: int = Checks.consecutive
+
+
+def plan_checks(checks_by_target: Mapping[str, Checks], level: str = "deep") -> list[PlannedCheck]:
+    """All checks of the targets from shallow up to and with the level."""
+    return [
+        PlannedCheck(target, each, check, checks.interval, checks.consecutive)
+        for target, checks in checks_by_target.items()
+        for each, check in checks.up_to(level)
+    ]
 
 
 @dataclass(frozen=True)
@@ -346,7 +365,7 @@ def _read_postgresql(item: TypedMapping) -> PostgresqlCheck:
 
 
 def _read_sentinel(item: TypedMapping) -> SentinelCheck:
-    table = item.text("table")
+    table = item.text("table", default="codeblue_check")
     if table and not _TABLE.match(table):
         item.problem("table", "must be a plain table name, with its schema if needed: public.sentinels")
     return SentinelCheck(**_postgresql_fields(item), query="", writes=True, table=table)
