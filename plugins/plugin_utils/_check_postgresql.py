@@ -21,6 +21,8 @@ from psycopg import OperationalError, pq
 from psycopg.conninfo import make_conninfo
 
 _LONGEST_DETAIL = 200
+# Apart from row 1, which plain write checks use with times of their own.
+_SENTINEL_ROW = 2
 _PQERRORS_VERBOSE = 2
 # What libpq writes with PQERRORS_VERBOSE: the severity in the server's language, two spaces, SQLSTATE, message.
 _CONNECT_ERROR = re.compile(r"\S:  ([0-9A-Z]{5}): (.*)")
@@ -76,12 +78,16 @@ class PostgresqlChecker:
         rows = await self._query(
             check,
             password,
-            f"INSERT INTO {check.table} (id, checked_at) VALUES (1, clock_timestamp()) "
-            f"ON CONFLICT (id) DO UPDATE SET checked_at = excluded.checked_at RETURNING {micros}",
+            # The time never goes back: two checks at once may get the row's lock in the other order.
+            f"INSERT INTO {check.table} AS kept (id, checked_at) VALUES ({_SENTINEL_ROW}, clock_timestamp()) "
+            "ON CONFLICT (id) DO UPDATE SET checked_at = greatest(kept.checked_at, excluded.checked_at) "
+            f"RETURNING {micros.replace('checked_at', 'kept.checked_at')}",
             writes=True,
         )
         # A later writer may have been there already, so the row must be at least as new.
-        seen = await self._query(check, password, f"SELECT {micros} FROM {check.table} WHERE id = 1", writes=False)
+        seen = await self._query(
+            check, password, f"SELECT {micros} FROM {check.table} WHERE id = {_SENTINEL_ROW}", writes=False
+        )
         if not seen or int(seen[0][0] or 0) < int(rows[0][0] or 0):
             raise CheckError("sentinel_lost", "a committed row is not there on the next connection")
         return Finding(None, "a row was written, committed and read back")

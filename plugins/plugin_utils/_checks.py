@@ -102,7 +102,7 @@ class SentinelCheck(PostgresqlCheck):
     The second connection takes the same way as a client's next one: where a gateway leads to two primaries, or
     to a standby that lags, the row is not there.
 
-    :param table: `(id integer PRIMARY KEY, checked_at timestamptz NOT NULL)`; only the row with id 1 is written.
+    :param table: `(id integer PRIMARY KEY, checked_at timestamptz NOT NULL)`; only the row with id 2 is written.
     """
 
     table: str

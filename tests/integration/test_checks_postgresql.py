@@ -178,6 +178,12 @@ def test_a_database_that_takes_no_writes_is_read_only(cluster: Cluster, password
     assert (write.error_class, sentinel.error_class) == ("read_only", "read_only")
 
 
+def test_sentinels_written_at_once_never_look_lost(cluster: Cluster, password: str) -> None:
+    checks = plan(cluster, password, *[{"type": "sentinel", "timeout": "10s"}] * 40)
+    results = run_checks(checks, in_flight=4)
+    assert {result.error_class for result in results} == {None}
+
+
 def test_a_write_behind_a_lock_is_ended_on_the_server_too(cluster: Cluster, password: str) -> None:
     """Checks that are given up must not stay behind as sessions: they would exhaust the pool themselves."""
     place: dict[str, t.Any] = {"host": str(cluster.root), "port": cluster.port, "user": "postgres"}
