@@ -1,0 +1,100 @@
+"""The clinic's database: roles, tables and synthetic records."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+from codeblue.lab.layout import Layout
+from codeblue.lab.postgresql import DATABASE, PostgreSQL
+from codeblue.lab.secrets import DATABASE_ROLES, PROBE_ACCOUNT, read_secret
+
+if TYPE_CHECKING:
+    import psycopg
+
+_TABLES = """
+create table records (
+    id bigint generated always as identity primary key,
+    patient_ref text not null,
+    note text not null,
+    triage text not null,
+    created_by text not null,
+    created_at timestamptz not null default clock_timestamp()
+);
+create table accounts (
+    username text primary key,
+    password_hash text not null,
+    full_name text not null
+);
+-- One row for each numbered write of the prober: what was acknowledged must be here after a recovery.
+create table codeblue_sentinel (
+    n bigint primary key,
+    written_at timestamptz not null default clock_timestamp()
+);
+-- One row that checks write to, so that they never meet the prober's numbers.
+create table codeblue_check (
+    id integer primary key,
+    checked_at timestamptz not null
+);
+grant select, insert on records to records_app;
+grant select on accounts to auth_app;
+grant select, insert on codeblue_sentinel to sentinel;
+grant select, insert, update on codeblue_check to sentinel;
+grant select on records to reporting;
+"""
+
+_SYNTHETIC_RECORDS = """
+insert into records (patient_ref, note, triage, created_by)
+select 'synthetic-' || lpad((n % 60 + 1)::text, 4, '0'),
+       (array['Follow-up after discharge', 'Blood pressure under observation', 'Vaccination given',
+              'Results of the laboratory reviewed', 'Referred to physiotherapy'])[n % 5 + 1] || ', visit ' || n,
+       (array['routine', 'routine', 'soon', 'routine', 'urgent'])[n % 5 + 1],
+       'dr.example'
+from generate_series(1, 200) n;
+insert into codeblue_check values (1, clock_timestamp());
+"""
+
+
+def create_database(postgresql: PostgreSQL, member: str) -> None:
+    """Make roles, database and content on the primary `member`."""
+    from psycopg import sql
+
+    with postgresql.connect(member) as connection:
+        for role in DATABASE_ROLES:
+            if role != "postgres":
+                attributes = sql.SQL("replication") if role == "replicator" else sql.SQL("noreplication")
+                connection.execute(sql.SQL("create role {} login {}").format(sql.Identifier(role), attributes))
+        set_passwords(postgresql.layout, connection)
+        connection.execute(sql.SQL("create database {} strategy file_copy").format(sql.Identifier(DATABASE)))
+    with postgresql.connect(member, DATABASE) as connection:
+        connection.execute(_TABLES)
+        connection.execute(_SYNTHETIC_RECORDS)
+        probe_password = read_secret(postgresql.layout.secret(PROBE_ACCOUNT))
+        connection.execute(
+            "insert into accounts values (%s, %s, 'Synthetic monitoring')",
+            (PROBE_ACCOUNT, hash_password(probe_password)),
+        )
+
+
+def set_passwords(layout: Layout, connection: psycopg.Connection) -> None:
+    """Set every role's password to the lab's own; only verifiers travel, never the passwords."""
+    for role in DATABASE_ROLES:
+        set_password(connection, role, read_secret(layout.secret(role)))
+
+
+def set_password(connection: psycopg.Connection, role: str, password: str) -> None:
+    """Give a role a password without its text reaching the server's log."""
+    from psycopg import sql
+
+    verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode("ascii")
+    connection.execute(
+        sql.SQL("alter role {} password {}").format(sql.Identifier(role), sql.Literal(verifier)),
+    )
+
+
+def hash_password(password: str) -> str:
+    """scrypt, in the format that the auth service reads. Cheap parameters: the passwords are random 256 bits."""
+    salt = os.urandom(16)
+    digest = hashlib.scrypt(password.encode(), salt=salt, n=2**11, r=8, p=1)
+    return f"scrypt$2048$8$1${salt.hex()}${digest.hex()}"

@@ -1,0 +1,279 @@
+"""The lab's inventory: the same shape as a production one, with loopback addresses and local connections."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
+from codeblue.lab.files import make_directory, write_text
+from codeblue.lab.gateway import DATABASE_BACKEND, FRONTS, front_port_name, instance_port_name
+from codeblue.lab.layout import (
+    APPLICATION_MACHINES,
+    DATABASE_MEMBERS,
+    GATEWAY_MACHINE,
+    GATEWAY_UNIT,
+    MACHINES,
+    Layout,
+    postgres_unit,
+    unit,
+)
+from codeblue.lab.postgresql import DATABASE, PORT_NAMES
+from codeblue.lab.secrets import PROBE_ACCOUNT
+from codeblue.lab.services import DATABASE_USERS
+from codeblue.lab.state import LabState
+
+_HEADER = "# Written by `codeblue lab up`; gone with `codeblue lab down`. Holds references to secrets, never secrets.\n"
+# The time scale of the lab: what takes 2 s between tries in production takes 100 ms here.
+_CHECK_PACE: dict[str, Any] = {"interval": "100ms", "consecutive": 3}
+
+
+class Inventory:
+    """Writes `inventory/hosts.yml` of one lab."""
+
+    def __init__(self, layout: Layout, state: LabState) -> None:
+        self.layout = layout
+        self.state = state
+
+    def write(self) -> None:
+        import yaml
+
+        make_directory(self.layout.inventory.parent)
+        write_text(self.layout.inventory, _HEADER + yaml.safe_dump(self.content(), sort_keys=False, width=120))
+
+    def content(self) -> dict[str, Any]:
+        services = {
+            "codeblue_databases": {"patient_db": self._patient_db()},
+            "codeblue_gateways": {"gateway": self._gateway()},
+            "codeblue_auth_services": {"auth": self._service("auth", "auth", 1, ["patient_db", "gateway"])},
+            "codeblue_application_services": {
+                "records": self._service("records", "service", 2, ["patient_db", "gateway", "auth"])
+            },
+            "codeblue_ai_services": {"ai": self._service("ai", "ai", 3, ["gateway"])},
+        }
+        return {
+            "all": {
+                "vars": {"codeblue_environment": "lab"},
+                "children": {
+                    "codeblue_machines": {
+                        "vars": {
+                            "ansible_connection": "local",
+                            "ansible_python_interpreter": self._binaries().python,
+                        },
+                        "hosts": {
+                            machine: {"codeblue_lock_dir": str(self.layout.lock_dir(machine))} for machine in MACHINES
+                        },
+                    },
+                    "codeblue_services": {
+                        "children": {group: {"hosts": hosts} for group, hosts in services.items()},
+                    },
+                },
+            }
+        }
+
+    def _patient_db(self) -> dict[str, Any]:
+        address = {"address": "127.0.0.1", "port": self._front(DATABASE_BACKEND)}
+        session = {
+            "type": "postgresql",
+            **address,
+            "database": DATABASE,
+            "user": "sentinel",
+            "password_from": f"file:{self.layout.secret('sentinel')}",
+            "sslmode": "disable",
+            "timeout": "1s",
+        }
+        write = (
+            "INSERT INTO codeblue_check VALUES (1, clock_timestamp())"
+            " ON CONFLICT (id) DO UPDATE SET checked_at = excluded.checked_at RETURNING checked_at"
+        )
+        return {
+            "codeblue_platform": "host",
+            "codeblue_kind": "database",
+            "codeblue_tier": 0,
+            "codeblue_depends_on": [],
+            "codeblue_objectives": {"rto": "5m", "rpo": "5m"},
+            "codeblue_host": {
+                "postgresql": self._postgresql(),
+                "gateway": self._backend(DATABASE_BACKEND, DATABASE_MEMBERS),
+                "credentials": {
+                    role: {"consumers": [self._consumer(service, role, machine) for machine in APPLICATION_MACHINES]}
+                    for service, (role, _) in DATABASE_USERS.items()
+                },
+            },
+            "codeblue_checks": {
+                **_CHECK_PACE,
+                "shallow": [{"id": "tcp", "type": "tcp", **address, "timeout": "1s"}],
+                "deep": [
+                    {"id": "read", **session, "query": "SELECT count(*) FROM codeblue_check"},
+                    {"id": "write", **session, "query": write, "writes": True},
+                ],
+                "comprehensive": [
+                    {"id": "sentinels", **session, "query": "SELECT count(*), max(n) FROM codeblue_sentinel"},
+                ],
+                "thresholds": {"response": "500ms", "error_rate": 0.001},
+            },
+        }
+
+    def _postgresql(self) -> dict[str, Any]:
+        return {
+            "bin_dir": self._binaries().postgresql_bin_dir,
+            "os_user": self.state.os_user,
+            "database": DATABASE,
+            "admin_user": "postgres",
+            "admin_passfile": str(self.layout.admin_passfile),
+            "socket_dir": str(self.layout.postgresql_sockets),
+            "service_roles": [*(role for role, _ in DATABASE_USERS.values()), "sentinel"],
+            "archive_dir": str(self.layout.archive),
+            "replication_user": "replicator",
+            "write_paths": ["gateway"],
+            "members": {
+                member: {
+                    "role": "primary" if member == DATABASE_MEMBERS[0] else "standby",
+                    "address": "127.0.0.1",
+                    "port": self.state.ports[PORT_NAMES[member]],
+                    "data_dir": str(self.layout.data_dir(member)),
+                    "process": self._process(postgres_unit(member)),
+                }
+                for member in DATABASE_MEMBERS
+            },
+        }
+
+    def _gateway(self) -> dict[str, Any]:
+        return {
+            "codeblue_platform": "host",
+            "codeblue_kind": "gateway",
+            "codeblue_tier": 0,
+            "codeblue_depends_on": [],
+            "codeblue_objectives": {"rto": "5m", "rpo": "0s"},
+            "codeblue_host": {
+                "instances": {
+                    GATEWAY_MACHINE: {
+                        "address": "127.0.0.1",
+                        "port": self._front(DATABASE_BACKEND),
+                        "process": self._process(GATEWAY_UNIT),
+                        "config_files": [str(self.layout.gateway_config), str(self.layout.gateway_state_file)],
+                        "log_files": [str(self.layout.log_dir(GATEWAY_MACHINE) / "haproxy.log")],
+                    }
+                }
+            },
+            "codeblue_checks": {
+                **_CHECK_PACE,
+                "shallow": [
+                    {
+                        "id": f"tcp_{backend}",
+                        "type": "tcp",
+                        "address": "127.0.0.1",
+                        "port": self._front(backend),
+                        "timeout": "1s",
+                    }
+                    for backend in FRONTS
+                ],
+                "deep": [],
+                "comprehensive": [],
+            },
+        }
+
+    def _service(self, name: str, kind: str, tier: int, depends_on: list[str]) -> dict[str, Any]:
+        url = f"http://127.0.0.1:{self._front(name)}"
+        real_use: dict[str, list[dict[str, Any]]] = {
+            "auth": [
+                {
+                    "id": "login",
+                    "type": "http",
+                    "method": "POST",
+                    "url": f"{url}/login",
+                    "json": {
+                        "username": PROBE_ACCOUNT,
+                        "password": {"secret_from": f"file:{self.layout.secret(PROBE_ACCOUNT)}"},
+                    },
+                    "status": 200,
+                    "body_has": "token",
+                    "timeout": "2s",
+                }
+            ],
+            "records": [
+                # The way to a record is open, and closed to those without a token.
+                {"id": "needs_token", "type": "http", "url": f"{url}/records/1", "status": 401, "timeout": "1s"}
+            ],
+            "ai": [
+                {
+                    "id": "predict",
+                    "type": "http",
+                    "method": "POST",
+                    "url": f"{url}/predict",
+                    "json": {"note": "severe chest pain since this morning"},
+                    "status": 200,
+                    "body_has": "urgent",
+                    "timeout": "1s",
+                }
+            ],
+        }
+        return {
+            "codeblue_platform": "host",
+            "codeblue_kind": kind,
+            "codeblue_tier": tier,
+            "codeblue_depends_on": depends_on,
+            "codeblue_objectives": {"rto": "15m", "rpo": "5m"},
+            "codeblue_host": {
+                "instances": {machine: self._instance(name, machine) for machine in APPLICATION_MACHINES},
+                "gateway": self._backend(name, APPLICATION_MACHINES),
+                "flags_file": str(self.layout.flags_file(name)),
+            },
+            "codeblue_checks": {
+                **_CHECK_PACE,
+                "shallow": [{"id": "live", "type": "http", "url": f"{url}/health/live", "status": 200, "timeout": "1s"}],
+                "deep": [
+                    {"id": "health", "type": "http", "url": f"{url}/health", "status": 200, "timeout": "2s"},
+                    *real_use[name],
+                ],
+                "comprehensive": [
+                    {
+                        "id": f"health_{machine}",
+                        "type": "http",
+                        "url": f"http://127.0.0.1:{self.state.ports[instance_port_name(name, machine)]}/health",
+                        "status": 200,
+                        "timeout": "2s",
+                    }
+                    for machine in APPLICATION_MACHINES
+                ],
+                "thresholds": {"response": "500ms", "error_rate": 0.001},
+            },
+        }
+
+    def _instance(self, service: str, machine: str) -> dict[str, Any]:
+        return {
+            "address": "127.0.0.1",
+            "port": self.state.ports[instance_port_name(service, machine)],
+            "process": self._process(unit(service, machine)),
+            "release_root": str(self.layout.release_root(machine, service)),
+            "config_files": [str(self.layout.service_config(machine, service)), str(self.layout.flags_file(service))],
+            "log_files": [str(self.layout.service_log(machine, service))],
+        }
+
+    def _consumer(self, service: str, role: str, machine: str) -> dict[str, Any]:
+        return {
+            "machine": machine,
+            "secret_file": str(self.layout.machine_secret(machine, f"{role}.password")),
+            "process": self._process(unit(service, machine)),
+            "reload": "restart",
+        }
+
+    def _backend(self, backend: str, servers: tuple[str, ...]) -> dict[str, Any]:
+        return {
+            "machine": GATEWAY_MACHINE,
+            "socket": str(self.layout.gateway_socket),
+            "state_file": str(self.layout.gateway_state_file),
+            "backend": backend,
+            "servers": {server: server for server in servers},
+        }
+
+    def _process(self, name: str) -> dict[str, str]:
+        return {"manager": "supervisor", "socket": str(self.layout.supervisor_socket), "unit": name}
+
+    def _front(self, backend: str) -> int:
+        return self.state.ports[front_port_name(backend)]
+
+    def _binaries(self) -> Any:
+        if self.state.binaries is None:
+            raise CodeblueError(f"{self.layout.state_file} names no programs", "clean up with: codeblue lab down")
+        return self.state.binaries

@@ -1,0 +1,364 @@
+"""The lab as a whole: up, down, status, break, heal."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError
+from codeblue.lab.layout import (
+    APPLICATION_MACHINES,
+    DATABASE_MEMBERS,
+    GATEWAY_UNIT,
+    LONGEST_DIRECTORY,
+    SERVICES,
+    Layout,
+    default_directory,
+    postgres_unit,
+    unit,
+)
+from codeblue.lab.processes import end, interruptions_as_exceptions, is_running, processes_of, send, wait_gone
+from codeblue.lab.state import LabState, boot_id, exclusive
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from codeblue.lab.faults import Injection
+    from codeblue.lab.parts import Parts
+    from codeblue.lab.status import LabStatus
+
+# Two members of 30 MB, their WAL of up to 256 MB each, the archive, logs, and a copy of PostgreSQL where needed.
+_NEEDED_BYTES = 800_000_000
+
+
+@dataclass(frozen=True)
+class UpResult:
+    """What `up` did.
+
+    :param already: it was up before, nothing was done.
+    """
+
+    already: bool
+    inventory_path: Path
+    seconds: float
+
+
+class Lab:
+    """One lab in one directory.
+
+    :param directory: None for the default (`CODEBLUE_LAB_DIR`, else below the user's state directory).
+    """
+
+    def __init__(self, directory: Path | str | None = None) -> None:
+        root = default_directory() if directory is None else Path(directory).expanduser().absolute()
+        self.layout = Layout(root)
+
+    @classmethod
+    def load(cls, directory: Path | str | None = None) -> Lab:
+        """A lab that is up.
+
+        :raises BadInput: there is none in the directory.
+        """
+        lab = cls(directory)
+        lab.require_up()
+        return lab
+
+    @property
+    def directory(self) -> Path:
+        return self.layout.root
+
+    @property
+    def inventory_path(self) -> Path:
+        return self.layout.inventory
+
+    @property
+    def state(self) -> LabState:
+        """What lab.json says.
+
+        :raises BadInput: there is no lab in the directory.
+        """
+        state = LabState.load(self.layout)
+        if state is None:
+            raise BadInput(f"there is no lab in {self.layout.root}", "start one with: codeblue lab up")
+        return state
+
+    @property
+    def parts(self) -> Parts:
+        from codeblue.lab.parts import Parts
+
+        return Parts(self.layout, self.state)
+
+    def is_up(self) -> bool:
+        """Its supervisord runs and everything answered once. A fault that was injected since does not count."""
+        state = LabState.load(self.layout)
+        return state is not None and state.phase == "ready" and _supervisord_runs(state)
+
+    def require_up(self) -> None:
+        state = self.state
+        if state.phase != "ready" or not _supervisord_runs(state):
+            raise BadInput(f"the lab in {self.layout.root} is not running", "start it with: codeblue lab up")
+
+    def up(self, postgresql_bin_dir: Path | None = None) -> UpResult:
+        """Start the clinic; a lab that is up stays as it is, what is left of a crashed one is cleaned up.
+
+        :param postgresql_bin_dir: the machine's own PostgreSQL instead of the one from the wheel.
+        :raises CodeblueError: it could not be started; nothing is left running.
+        """
+        started = time.monotonic()
+        self._check_directory()
+        with _errors_of_the_system(self.layout.root), exclusive(self.layout):
+            if self.is_up():
+                return UpResult(True, self.inventory_path, 0.0)
+            if self.layout.state_file.exists():
+                self._end_processes()
+                self._remove()
+            elif self.layout.root.exists() and any(self.layout.root.iterdir()):
+                raise BadInput(f"{self.layout.root} is not empty and holds no lab", "choose another with --dir")
+            with interruptions_as_exceptions():
+                self._start_or_clean_up(postgresql_bin_dir, started)
+        return UpResult(False, self.inventory_path, time.monotonic() - started)
+
+    def down(self, keep: bool = False) -> bool:
+        """End all of the lab's processes and remove its directory.
+
+        :param keep: leave the directory, for a look at its logs; the next `up` begins anew.
+        :returns: False when there was no lab.
+        """
+        with _errors_of_the_system(self.layout.root), exclusive(self.layout):
+            if not self.layout.state_file.exists():
+                self.layout.lock_file.unlink()
+                return False
+            self._end_processes()
+            if not keep:
+                self._remove()
+            self.layout.lock_file.unlink()
+        return True
+
+    def status(self) -> LabStatus:
+        from codeblue.lab.status import look
+
+        return look(self.parts)
+
+    def break_(self, fault: str) -> Injection:
+        """Inject a fault.
+
+        :raises BadInput: there is no such fault, or no lab.
+        """
+        from codeblue.lab.faults import inject
+
+        with _errors_of_the_system(self.layout.root), exclusive(self.layout):
+            self.require_up()
+            return inject(self.parts, fault)
+
+    def heal(self) -> float:
+        """Undo all faults and bring the clinic to its normal state; returns the seconds that it took."""
+        from codeblue.lab.faults import heal_all
+        from codeblue.lab.normal import restore_normal_state
+
+        started = time.monotonic()
+        with _errors_of_the_system(self.layout.root), exclusive(self.layout):
+            self.require_up()
+            parts = self.parts
+            heal_all(parts)
+            restore_normal_state(parts)
+        return time.monotonic() - started
+
+    def _check_directory(self) -> None:
+        root = self.layout.root
+        if len(os.fsencode(root)) > LONGEST_DIRECTORY:
+            raise BadInput(
+                f"{root} is longer than {LONGEST_DIRECTORY} bytes, too long for the sockets in it",
+                "choose a shorter one with --dir",
+            )
+        if any(character in str(root) for character in "'\"\\\n ,;#%"):
+            raise BadInput(f"{root} holds blanks or quotes", "choose a plain path with --dir")
+        if root.is_symlink() or (root.exists() and (not root.is_dir() or root.stat().st_uid != os.geteuid())):
+            raise BadInput(f"{root} is not a directory of your own", "choose another with --dir")
+
+    def _start_or_clean_up(self, postgresql_bin_dir: Path | None, started: float) -> None:
+        try:
+            self._start(postgresql_bin_dir, started)
+        except BaseException as error:
+            self._end_processes()
+            # After a failure the logs say why; an interruption or a full disk leaves nothing worth keeping.
+            if not isinstance(error, Exception) or _is_disk_full(error):
+                self._remove()
+            raise
+
+    def _start(self, postgresql_bin_dir: Path | None, started: float) -> None:
+        from codeblue.lab.binaries import can_traverse, find_binaries, postgresql_user
+        from codeblue.lab.files import make_directory
+        from codeblue.lab.parts import Parts
+
+        layout = self.layout
+        make_directory(layout.root, 0o755 if os.geteuid() == 0 else 0o700)
+        state = LabState(boot_id=boot_id(), created_at=datetime.now(UTC).isoformat(timespec="seconds"))
+        state.save(layout)
+        free = shutil.disk_usage(layout.root).free
+        if free < _NEEDED_BYTES:
+            raise OSError(errno.ENOSPC, f"only {free // 1_000_000} MB free, {_NEEDED_BYTES // 1_000_000} MB are needed")
+        user = postgresql_user()
+        if not can_traverse(layout.root, user):
+            raise BadInput(
+                f"{layout.root} cannot be reached by {user.pw_name}, who runs PostgreSQL when you are root",
+                "choose a directory below /var/tmp with --dir",
+            )
+        state.os_user = user.pw_name
+        state.ports = _choose_ports()
+        state.binaries = find_binaries(layout, postgresql_bin_dir)
+        state.save(layout)
+        parts = Parts(layout, state)
+        _build(parts, lambda: self._launch_supervisord(parts))
+        parts.wait_answering(15.0)
+        state.phase = "ready"
+        state.seconds_to_ready = round(time.monotonic() - started, 3)
+        state.save(layout)
+
+    def _launch_supervisord(self, parts: Parts) -> None:
+        parts.supervisor.write_config(parts.programs())
+        parts.state.supervisord = parts.supervisor.launch()
+        parts.state.save(self.layout)
+        parts.supervisor.wait_ready()
+
+    def _end_processes(self) -> None:
+        """Ask supervisord to stop everything in order, then end whatever of the lab is left."""
+        from codeblue.lab.sysv import remove_leftover_segment
+
+        own = processes_of(self.layout.root)
+        for process in own:
+            send(process, signal.SIGCONT)
+        state = _load_if_readable(self.layout)
+        if state and state.supervisord and state.supervisord in own:
+            send(state.supervisord, signal.SIGTERM)
+            wait_gone(own, 8.0)
+        # Some may have been started meanwhile, by a supervisord that was about to end.
+        for _ in range(5):
+            left = processes_of(self.layout.root)
+            if not left:
+                break
+            end(left, signal.SIGKILL, 2.0)
+        else:
+            raise CodeblueError(f"processes of {self.layout.root} do not end", "see: ps -ef")
+        for member in DATABASE_MEMBERS:
+            remove_leftover_segment(self.layout.data_dir(member))
+
+    def _remove(self) -> None:
+        # Last of all what says that this is a lab, so that an interrupted removal can be repeated.
+        for entry in self.layout.root.iterdir():
+            if entry == self.layout.state_file:
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+        self.layout.state_file.unlink()
+        self.layout.root.rmdir()
+
+
+def _build(parts: Parts, launch_supervisord: Callable[[], None]) -> None:
+    """Everything between empty directories and running processes, in parallel where it does not depend."""
+    from codeblue.lab.inventory import Inventory
+    from codeblue.lab.secrets import make_secrets
+
+    layout, postgresql = parts.layout, parts.postgresql
+    previous_umask = os.umask(0o022)
+    try:
+        for directory in (layout.run, layout.faults):
+            directory.mkdir()
+        make_secrets(layout, postgresql.owner)
+        postgresql.prepare_machines()
+        parts.services.prepare_machines()
+        parts.services.make_signing_keys()
+        parts.services.write_configs()
+        parts.gateway.write_config()
+        Inventory(layout, parts.state).write()
+        with ThreadPoolExecutor(3, thread_name_prefix="lab") as executor:
+            released = executor.submit(_release, parts)
+            initialised = executor.submit(postgresql.initialise, DATABASE_MEMBERS[0])
+            launch_supervisord()
+            parts.supervisor.start(GATEWAY_UNIT)
+            initialised.result()
+            _start_database(parts)
+            released.result()
+            parts.supervisor.start(*(unit(service, machine) for service in SERVICES for machine in APPLICATION_MACHINES))
+            _start_standby(parts)
+        parts.gateway.wait_up({}, 5.0)
+        parts.gateway.restore_normal_state()
+    finally:
+        os.umask(previous_umask)
+
+
+def _release(parts: Parts) -> None:
+    from codeblue.lab.releases import GOOD, GOOD_PREVIOUS
+
+    parts.releases.make_repository()
+    for version in (GOOD_PREVIOUS, GOOD):
+        parts.releases.deploy_all(version)
+    parts.releases.keep_as_base()
+
+
+def _start_database(parts: Parts) -> None:
+    from codeblue.lab.database import create_database
+
+    primary = DATABASE_MEMBERS[0]
+    parts.supervisor.start(postgres_unit(primary))
+    parts.postgresql.wait_for_role(primary, "primary")
+    create_database(parts.postgresql, primary)
+
+
+def _start_standby(parts: Parts) -> None:
+    standby = DATABASE_MEMBERS[1]
+    parts.postgresql.copy_from_primary(standby)
+    parts.supervisor.start(postgres_unit(standby))
+    parts.postgresql.wait_for_role(standby, "standby")
+
+
+def _choose_ports() -> dict[str, int]:
+    from codeblue.lab.gateway import FRONTS, front_port_name, instance_port_name
+    from codeblue.lab.ports import choose_ports
+    from codeblue.lab.postgresql import PORT_NAMES
+
+    instances = [instance_port_name(service, machine) for service in SERVICES for machine in APPLICATION_MACHINES]
+    return choose_ports([*PORT_NAMES.values(), *(front_port_name(front) for front in FRONTS), *instances])
+
+
+def _supervisord_runs(state: LabState) -> bool:
+    return state.supervisord is not None and state.boot_id == boot_id() and is_running(state.supervisord)
+
+
+def _load_if_readable(layout: Layout) -> LabState | None:
+    try:
+        return LabState.load(layout)
+    except CodeblueError:
+        # Cleaning up must work for a damaged lab too: its processes are found by what they are.
+        return None
+
+
+def _is_disk_full(error: BaseException) -> bool:
+    return (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or (
+        "No space left on device" in str(error)
+    )
+
+
+@contextmanager
+def _errors_of_the_system(root: Path) -> Iterator[None]:
+    """One clear line for what the operating system refuses."""
+    try:
+        yield
+    except OSError as error:
+        if _is_disk_full(error):
+            raise CodeblueError(f"no space for the lab in {root}: {error.strerror}", "free some, or use --dir") from error
+        where = error.filename or root
+        raise CodeblueError(f"{where}: {error.strerror or error}", "check its owner and mode, or use --dir") from error
+
+

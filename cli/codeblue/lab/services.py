@@ -1,0 +1,128 @@
+"""The clinic's services on the application machines: their configuration, keys and processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
+from codeblue.lab.files import make_directory, write_json, write_text
+from codeblue.lab.gateway import DATABASE_BACKEND, front_port_name, instance_port_name
+from codeblue.lab.layout import (
+    APPLICATION_MACHINES,
+    LEAKY_CLIENT_UNIT,
+    MACHINES,
+    SERVICES,
+    Layout,
+    unit,
+)
+from codeblue.lab.postgresql import DATABASE
+from codeblue.lab.state import LabState
+from codeblue.lab.supervisor import Program
+
+# Role of the database for each service that uses it, and how many connections an instance may hold.
+DATABASE_USERS = {"auth": ("auth_app", 3), "records": ("records_app", 5)}
+
+
+class Services:
+    """auth, records and ai, two instances each, and the client that leaks."""
+
+    def __init__(self, layout: Layout, state: LabState) -> None:
+        self.layout = layout
+        self.state = state
+
+    def prepare_machines(self) -> None:
+        for machine in MACHINES:
+            make_directory(self.layout.lock_dir(machine))
+            make_directory(self.layout.log_dir(machine), _keep_mode(self.layout.log_dir(machine)))
+        make_directory(self.layout.flags)
+        for service in SERVICES:
+            write_json(self.layout.flags_file(service), {"ai_enabled": True})
+            for machine in APPLICATION_MACHINES:
+                make_directory(self.layout.release_root(machine, service) / "releases")
+
+    def make_signing_keys(self) -> None:
+        """One key pair for the clinic: auth signs with it, records verifies."""
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+        from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+        key = Ed25519PrivateKey.generate()
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode("ascii")
+        public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")
+        for machine in APPLICATION_MACHINES:
+            write_text(self.layout.machine_secret(machine, "token_signing.pem"), private, 0o600)
+            write_text(self.layout.machine_secret(machine, "token_verification.pem"), public, 0o644)
+
+    def write_configs(self) -> None:
+        for service in SERVICES:
+            for machine in APPLICATION_MACHINES:
+                write_json(self.layout.service_config(machine, service), self._config(service, machine))
+        write_json(self._leaky_client_config, self._database("reporting", "app2", "reporting"))
+
+    def programs(self) -> list[Program]:
+        services = [self._program(service, machine) for service in SERVICES for machine in APPLICATION_MACHINES]
+        leaky_client = Program(
+            name=LEAKY_CLIENT_UNIT,
+            command=[self._python, str(Path(__file__).parent / "clinic" / "reporting.py"), str(self._leaky_client_config)],
+            directory=str(self.layout.machine("app2")),
+            log_file=str(self.layout.log_dir("app2") / "reporting.log"),
+            autorestart=True,
+        )
+        return [*services, leaky_client]
+
+    def _program(self, service: str, machine: str) -> Program:
+        current = self.layout.release_root(machine, service) / "current"
+        return Program(
+            name=unit(service, machine),
+            command=[
+                self._python,
+                str(current / f"{service}.py"),
+                str(self.layout.service_config(machine, service)),
+            ],
+            directory=str(self.layout.machine(machine)),
+            log_file=str(self.layout.log_dir(machine) / f"{service}.stderr.log"),
+            autorestart=True,
+        )
+
+    @property
+    def _python(self) -> str:
+        if self.state.binaries is None:
+            raise CodeblueError(f"{self.layout.state_file} names no programs", "clean up with: codeblue lab down")
+        return self.state.binaries.python
+
+    @property
+    def _leaky_client_config(self) -> Path:
+        return self.layout.machine("app2") / "reporting.json"
+
+    def _config(self, service: str, machine: str) -> dict[str, Any]:
+        config: dict[str, Any] = {
+            "host": "127.0.0.1",
+            "port": self.state.ports[instance_port_name(service, machine)],
+            "log_file": str(self.layout.service_log(machine, service)),
+            "flags_file": str(self.layout.flags_file(service)),
+        }
+        if service in DATABASE_USERS:
+            role, pool_size = DATABASE_USERS[service]
+            config["database"] = {**self._database(role, machine, unit(service, machine)), "pool_size": pool_size}
+        if service == "auth":
+            config["signing_key_file"] = str(self.layout.machine_secret(machine, "token_signing.pem"))
+        if service == "records":
+            config["verification_key_file"] = str(self.layout.machine_secret(machine, "token_verification.pem"))
+            config["ai_host"] = "127.0.0.1"
+            config["ai_port"] = self.state.ports[front_port_name("ai")]
+        return config
+
+    def _database(self, role: str, machine: str, application_name: str) -> dict[str, Any]:
+        return {
+            "host": "127.0.0.1",
+            "port": self.state.ports[front_port_name(DATABASE_BACKEND)],
+            "dbname": DATABASE,
+            "user": role,
+            "password_file": str(self.layout.machine_secret(machine, f"{role}.password")),
+            "application_name": application_name,
+        }
+
+
+def _keep_mode(path: Path) -> int:
+    """Log directories of the database members are made before, for PostgreSQL's user only."""
+    return path.stat().st_mode & 0o777 if path.exists() else 0o755
