@@ -9,7 +9,7 @@ keys, and the only place where an error becomes `fail_json`.
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.codeblue.recovery.plugins.module_utils._argspec import step_argument, step_from
@@ -28,12 +28,25 @@ class StepOutcome:
     :param before: the state that was found; no secrets.
     :param after: the state that was reached and looked at, or would be.
     :param extra: further keys of the result.
+    :param finished: False for a result that another attempt of the same step is to try again.
     """
 
     changed: bool
     before: State
     after: State
     extra: State = field(default_factory=dict)
+    finished: bool = True
+
+
+class StepFailed(CodeblueError):
+    """The target was changed and did not get where it should be.
+
+    :param details: further keys of the failed result, for whoever decides what comes next.
+    """
+
+    def __init__(self, message: str, hint: t.Optional[str], details: State) -> None:
+        super().__init__(message, hint)
+        self.details = details
 
 
 class StepContext:
@@ -76,17 +89,23 @@ Perform = t.Callable[[Params, StepContext], StepOutcome]
 Look = t.Callable[[Params], State]
 
 
-def run_step_module(arguments: Params, perform: Perform, **module_options: t.Any) -> None:
+def run_step_module(
+    arguments: Params,
+    perform: Perform,
+    only_looks: t.Callable[[Params], bool] = lambda _params: False,
+    **module_options: t.Any,
+) -> None:
     """Run a module that changes its target, as one step of a run.
 
     :param arguments: argument spec without `step`.
     :param perform: does it; called with the validated parameters and a `StepContext`.
+    :param only_looks: whether these parameters ask for a look, which needs no step and takes no lock.
     :param module_options: for AnsibleModule: required_if, mutually_exclusive and so on.
     """
     module = AnsibleModule({**arguments, **step_argument()}, supports_check_mode=True, **module_options)
     guard: t.Optional[TargetGuard] = None
     try:
-        if module.check_mode:
+        if module.check_mode or only_looks(module.params):
             result = _result(module, perform(module.params, StepContext(None)), None)
         else:
             guard = TargetGuard(step_from(module.params))
@@ -98,11 +117,17 @@ def run_step_module(arguments: Params, perform: Perform, **module_options: t.Any
         module.exit_json(**result)
 
 
-def run_look_module(arguments: Params, look: Look, **module_options: t.Any) -> None:
-    """Run a module that only looks; it never reports a change."""
+def run_look_module(arguments: Params, look: Look, verbatim: t.Container[str] = (), **module_options: t.Any) -> None:
+    """Run a module that only looks; it never reports a change.
+
+    :param verbatim: keys of the result that are encoded already and would be spoilt by scrubbing.
+    """
     module = AnsibleModule(arguments, supports_check_mode=True, **module_options)
+    secrets = _secrets(module)
     try:
-        result = scrub(look(module.params), _secrets(module))
+        result = {
+            key: value if key in verbatim else scrub(value, secrets) for key, value in look(module.params).items()
+        }
     except (CodeblueError, OSError) as error:
         _fail(module, error, None)
     else:
@@ -117,9 +142,10 @@ def _guarded(module: AnsibleModule, guard: TargetGuard, perform: Perform) -> Par
     if earlier is not None:
         # The earlier attempt may have changed things before it was cut off: what counts for undoing is what it found.
         changed = outcome.changed or earlier != outcome.after
-        outcome = StepOutcome(changed, earlier, outcome.after, outcome.extra)
+        outcome = replace(outcome, changed=changed, before=earlier)
     result = _result(module, outcome, guard.accepted_at)
-    guard.done({key: value for key, value in result.items() if key != "diff"})
+    if outcome.finished:
+        guard.done({key: value for key, value in result.items() if key != "diff"})
     return result
 
 
@@ -144,7 +170,9 @@ def _secrets(module: AnsibleModule) -> t.Tuple[str, ...]:
 def _fail(module: AnsibleModule, raised: t.Union[CodeblueError, OSError], accepted_at: t.Optional[float]) -> None:
     secrets = _secrets(module)
     error = raised if isinstance(raised, CodeblueError) else CodeblueError(_os_error_text(raised))
+    details = scrub(error.details, secrets) if isinstance(error, StepFailed) else {}
     module.fail_json(
+        **details,
         msg=scrub_text(error.message, secrets),
         hint=scrub_text(error.hint, secrets) if error.hint else None,
         exit_code=error.exit_code,

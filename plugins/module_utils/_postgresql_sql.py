@@ -105,8 +105,15 @@ class PsqlSession:
     def __enter__(self) -> PsqlSession:
         milliseconds = max(1, int(self._deadline.remaining() * 1000))
         environment = self._login.environment()
-        # The server ends a statement too late for anybody; should this process die, nothing stays behind in it.
-        environment["PGOPTIONS"] = "-c statement_timeout=%d -c standard_conforming_strings=on" % milliseconds
+        environment["PGOPTIONS"] = " ".join(
+            (
+                # The server ends a statement that nobody waits for any more, should this process be killed.
+                "-c statement_timeout=%d" % milliseconds,
+                "-c standard_conforming_strings=on",
+                # Recovery has to work in a database that was made read-only.
+                "-c default_transaction_read_only=off",
+            )
+        )
         self._process = start_process(
             [self._login.tool("psql"), "-X", "-q", "-A", "-t", "-w"],
             self._login.os_user,
@@ -115,7 +122,7 @@ class PsqlSession:
         )
         try:
             for stream in (self._process.stdout, self._process.stderr):
-                os.set_blocking(stream.fileno(), False)  # type: ignore[union-attr]
+                os.set_blocking(stream.fileno(), False)
             self.query("SELECT 1")
         except BaseException:
             self.close()
@@ -183,8 +190,8 @@ class PsqlSession:
 
     def _send(self, text: str) -> None:
         try:
-            self._process.stdin.write(text.encode())  # type: ignore[union-attr]
-            self._process.stdin.flush()  # type: ignore[union-attr]
+            self._process.stdin.write(text.encode())
+            self._process.stdin.flush()
         except BrokenPipeError:
             raise self._lost() from None
 

@@ -37,6 +37,12 @@ class ProcessInfo:
         now = read_process(self.pid)
         return now is None or now.start_ticks != self.start_ticks or now.state == ZOMBIE
 
+    @property
+    def gone_for_good(self) -> bool:
+        """Its parent has reaped it too."""
+        now = read_process(self.pid)
+        return now is None or now.start_ticks != self.start_ticks
+
     def kill(self, signal_number: int) -> bool:
         """Send a signal to this very process, not to one that got its number later.
 
