@@ -41,6 +41,7 @@ class Member:
 
     :param machine: the inventory name, which names the member too.
     :param role: how it was set up; which one is the primary now is looked up.
+    :param config_file: None when postgresql.conf is in the data directory.
     """
 
     machine: str
@@ -49,6 +50,7 @@ class Member:
     port: int
     data_dir: str
     process: Process
+    config_file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -211,6 +213,7 @@ class _HostReader:
             port=values.port(),
             data_dir=self._path(values, "data_dir"),
             process=self._process(values.child("process")),
+            config_file=self._optional_path(values, "config_file"),
         )
         values.finish()
         return member
