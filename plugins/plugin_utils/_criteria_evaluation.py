@@ -1,0 +1,225 @@
+# Copyright: codeblue.recovery contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Evaluates detection criteria over observations. Pure: `now` is given, so production windows run on a fake clock."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import CheckResult
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._criteria import (
+    CheckFails,
+    Criterion,
+    CriterionResult,
+    ErrorRateOver,
+    MetricOver,
+    MetricSample,
+    Observations,
+    ResponseOver,
+    Selection,
+    ShareFailing,
+    WindowProfile,
+    by_target,
+    tolerated,
+)
+
+# An answer that is older than this many intervals says nothing about now.
+_STALE_INTERVALS = 3.0
+# What a check may take on top of its interval before it is missed.
+_LONGEST_CHECK = 10.0
+_MOST_NAMED = 5
+
+
+def evaluate(
+    criteria: Sequence[Criterion],
+    observations: Observations,
+    now: float,
+    profile: WindowProfile,
+    kinds: Mapping[str, str] | None = None,
+) -> list[CriterionResult]:
+    """What each criterion says at `now`, in the order of the criteria.
+
+    :param now: Unix seconds; observations after it are not looked at.
+    :param kinds: kind of each target. Criteria that name kinds look only at those; without it, at all.
+    """
+    checks = by_target(result for result in observations.checks if result.at <= now)
+    metrics = by_target(sample for sample in observations.metrics if sample.at <= now)
+    return [_evaluate(criterion, checks, metrics, now, profile, kinds or {}) for criterion in criteria]
+
+
+def fires(results: Sequence[CriterionResult], targets: Sequence[str] = ()) -> bool:
+    """Any criterion fires, for any of the targets (for any service when none are given)."""
+    return any(result.fired and (not targets or set(result.targets) & set(targets)) for result in results)
+
+
+@dataclass(frozen=True)
+class _Hit:
+    """A condition that holds for one target."""
+
+    target: str
+    since: float
+    evidence: str
+
+
+def _evaluate(
+    criterion: Criterion,
+    checks: Mapping[str, list[CheckResult]],
+    metrics: Mapping[str, list[MetricSample]],
+    now: float,
+    profile: WindowProfile,
+    kinds: Mapping[str, str],
+) -> CriterionResult:
+    def concerns(target: str) -> bool:
+        return not criterion.kinds or not kinds or kinds.get(target) in criterion.kinds
+
+    condition = criterion.condition
+    seen = {target: results for target, results in checks.items() if concerns(target)}
+    if isinstance(condition, ShareFailing):
+        hits, evidence = _share_failing(condition, seen, now, profile)
+    else:
+        if isinstance(condition, MetricOver):
+            found = [
+                _metric_over(condition, target, samples, now, profile)
+                for target, samples in metrics.items()
+                if concerns(target)
+            ]
+        elif isinstance(condition, CheckFails):
+            found = [_check_fails(condition, target, results, now, profile) for target, results in seen.items()]
+        elif isinstance(condition, ResponseOver):
+            found = [_response_over(condition, target, results, now, profile) for target, results in seen.items()]
+        else:
+            found = [_error_rate_over(condition, target, results, now, profile) for target, results in seen.items()]
+        hits = [hit for hit in found if hit is not None]
+        evidence = "; ".join(hit.evidence for hit in hits[:_MOST_NAMED]) or "does not hold"
+        if len(hits) > _MOST_NAMED:
+            evidence += f"; and {len(hits) - _MOST_NAMED} more"
+    return CriterionResult(
+        id=criterion.id,
+        fired=bool(hits),
+        targets=tuple(sorted(hit.target for hit in hits)),
+        evidence=evidence,
+        since=min((hit.since for hit in hits), default=None),
+        profile=profile.describe(),
+    )
+
+
+# -- failures in a row -------------------------------------------------------------------------------------------------
+
+
+def _check_fails(
+    condition: CheckFails, target: str, results: Sequence[CheckResult], now: float, profile: WindowProfile
+) -> _Hit | None:
+    """The longest streak among the target's checks that is long enough."""
+    every = profile.interval(condition.every)
+    wanted = profile.in_a_row(condition.consecutive)
+    hits = []
+    for check_id, series in _series(results, condition.select).items():
+        streak = _streak(series, condition.error_classes, every)
+        last_word = now - series[-1].at
+        if last_word > _STALE_INTERVALS * every + _LONGEST_CHECK:
+            continue
+        span = streak[-1].at - streak[0].at if streak else 0.0
+        if len(streak) >= wanted and span >= tolerated((wanted - 1) * every):
+            text = f"{target}/{check_id} failed {len(streak)} times in a row ({streak[-1].error_class})"
+            hits.append(_Hit(target, streak[0].at, text))
+    return min(hits, key=lambda hit: (hit.since, hit.evidence), default=None)
+
+
+def _series(results: Sequence[CheckResult], select: Selection) -> dict[str, list[CheckResult]]:
+    found: dict[str, list[CheckResult]] = {}
+    for result in results:
+        if select.takes(result):
+            found.setdefault(result.id, []).append(result)
+    return found
+
+
+def _streak(series: Sequence[CheckResult], error_classes: Sequence[str], every: float) -> list[CheckResult]:
+    """The failures at the end of the series, without a hole in which nobody looked."""
+    streak: list[CheckResult] = []
+    for result in reversed(series):
+        if result.ok or (error_classes and result.error_class not in error_classes):
+            break
+        if streak and streak[-1].at - result.at > _STALE_INTERVALS * every + _LONGEST_CHECK:
+            break
+        streak.append(result)
+    return streak[::-1]
+
+
+def _share_failing(
+    condition: ShareFailing, seen: Mapping[str, list[CheckResult]], now: float, profile: WindowProfile
+) -> tuple[list[_Hit], str]:
+    single = CheckFails(condition.select, (), condition.consecutive, condition.every)
+    observed = [target for target, results in seen.items() if any(condition.select.takes(each) for each in results)]
+    hits = []
+    for target in observed:
+        hit = _check_fails(single, target, seen[target], now, profile)
+        if hit is not None:
+            hits.append(hit)
+    share = len(hits) / len(observed) if observed else 0.0
+    names = ", ".join(sorted(hit.target for hit in hits)[:_MOST_NAMED])
+    evidence = f"{len(hits)} of {len(observed)} services fail" + (f": {names}" if names else "")
+    if len(hits) >= condition.minimum and share >= condition.at_least:
+        return hits, evidence
+    return [], evidence
+
+
+# -- windows -----------------------------------------------------------------------------------------------------------
+
+
+def _window(
+    results: Sequence[CheckResult], select: Selection, window: float, minimum: int, now: float
+) -> list[CheckResult] | None:
+    """The results inside the window, None when it was not watched for its whole length."""
+    taken = [result for result in results if select.takes(result)]
+    inside = [result for result in taken if result.at >= now - window]
+    watched = bool(taken) and now - taken[0].at >= tolerated(window)
+    return inside if watched and len(inside) >= minimum else None
+
+
+def _response_over(
+    condition: ResponseOver, target: str, results: Sequence[CheckResult], now: float, profile: WindowProfile
+) -> _Hit | None:
+    inside = _window(results, condition.select, profile.window(condition.window), condition.minimum, now)
+    if inside is None:
+        return None
+    times = sorted(result.seconds for result in inside)
+    # Nearest rank: the smallest value that the wanted share does not exceed. No value is made up in between.
+    value = times[max(0, math.ceil(condition.percentile * len(times)) - 1)]
+    if value <= condition.seconds:
+        return None
+    slow = next(result.at for result in inside if result.seconds > condition.seconds)
+    text = f"{target}: {condition.percentile:.0%} of {len(times)} answers took up to {value:.2f} s"
+    return _Hit(target, slow, f"{text}, over {condition.seconds:g} s")
+
+
+def _error_rate_over(
+    condition: ErrorRateOver, target: str, results: Sequence[CheckResult], now: float, profile: WindowProfile
+) -> _Hit | None:
+    inside = _window(results, condition.select, profile.window(condition.window), condition.minimum, now)
+    if inside is None:
+        return None
+    failed = [result for result in inside if not result.ok]
+    rate = len(failed) / len(inside)
+    if rate <= condition.rate:
+        return None
+    text = f"{target}: {len(failed)} of {len(inside)} checks failed ({rate:.1%}), over {condition.rate:.1%}"
+    return _Hit(target, failed[0].at, text)
+
+
+def _metric_over(
+    condition: MetricOver, target: str, samples: Sequence[MetricSample], now: float, profile: WindowProfile
+) -> _Hit | None:
+    window = profile.window(condition.window)
+    streak: list[MetricSample] = []
+    for sample in reversed([sample for sample in samples if sample.name == condition.metric]):
+        if sample.value <= condition.over:
+            break
+        streak.append(sample)
+    # Two samples far apart prove nothing about the time between them, so a window needs at least three.
+    if len(streak) < 3 or now - streak[0].at > window or streak[0].at - streak[-1].at < tolerated(window):
+        return None
+    lowest = min(sample.value for sample in streak)
+    text = f"{target}: {condition.metric} at or over {lowest:.0%} for {streak[0].at - streak[-1].at:.1f} s"
+    return _Hit(target, streak[-1].at, text)
