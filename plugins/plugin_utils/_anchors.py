@@ -13,14 +13,16 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import socket
 import typing as t
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError
 
+_PASSWORD_IN_URL = re.compile(r"[a-z+]+://[^/@:]*:[^/@]*@")
 _SYSLOG_SOCKET = "/dev/log"
 _SYSLOG_SECONDS = 0.5
 # Facility authpriv, severity notice (RFC 5424, 6.2.1).
@@ -55,7 +57,7 @@ class Anchor:
         line = json.dumps(head, sort_keys=True)
         try:
             if self.scheme == "file":
-                _append(Path(self.place), line)
+                append_line(Path(self.place), line)
             elif self.scheme == "syslog":
                 _log(self.place or _SYSLOG_SOCKET, line)
             else:
@@ -78,24 +80,17 @@ def parse_anchors(text: str) -> list[Anchor]:
             raise BadInput(
                 f"CODEBLUE_ANCHORS: {scheme}: is no anchor", "use file:/path, git:/path-or-remote or syslog:"
             )
-        if scheme == "git" and "://" in place and ":" in place.partition("://")[2].partition("@")[0]:
-            if "@" in place:
-                raise BadInput("CODEBLUE_ANCHORS: a git anchor holds a password", "use ssh or a credential helper")
+        if scheme == "git" and _PASSWORD_IN_URL.match(place):
+            raise BadInput("CODEBLUE_ANCHORS: a git anchor holds a password", "use ssh or a credential helper")
         anchors.append(Anchor(scheme, place))
     return anchors
 
 
-def configured_anchors() -> list[Anchor]:
-    """The anchors of this controller."""
-    return parse_anchors(os.environ.get("CODEBLUE_ANCHORS", ""))
+def copy_head_at_once(anchors: Sequence[Anchor], head: Mapping[str, t.Any]) -> tuple[dict[str, str], bool]:
+    """Copy a head to the quick ones of the anchors.
 
-
-def copy_head_at_once(head: Mapping[str, t.Any]) -> tuple[dict[str, str], bool]:
-    """Copy a head to the quick anchors.
-
-    :returns: anchor name -> `copied`, and whether no configured anchor is left.
+    :returns: anchor name -> `copied`, and whether none is left.
     """
-    anchors = configured_anchors()
     receipts = {}
     for anchor in anchors:
         if anchor.quick:
@@ -106,7 +101,8 @@ def copy_head_at_once(head: Mapping[str, t.Any]) -> tuple[dict[str, str], bool]:
     return receipts, len(receipts) == len(anchors)
 
 
-def _append(path: Path, line: str) -> None:
+def append_line(path: Path, line: str) -> None:
+    """Append a line and flush it to disk."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
     try:
         # One write: lines of several processes do not mix.

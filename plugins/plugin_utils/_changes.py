@@ -16,6 +16,7 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, Refused
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._changes_risk import Risk, assess_risk, change_type
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._ledger import Ledger
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._ledger_fields import bounded
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._operator import Operator
@@ -30,20 +31,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._tables import a
 from sqlalchemy.engine import Connection
 
 REVIEW_WITHIN = timedelta(hours=24)
-_EMERGENCY_SEVERITIES = frozenset({"SEV0", "SEV1", "SEV2"})
 _SHORTEST_JUSTIFICATION = 10
-
-
-@dataclass(frozen=True)
-class Risk:
-    """A score from 1 to 10 with the reasons for it."""
-
-    score: int
-    reasons: tuple[str, ...]
-
-    @property
-    def level(self) -> str:
-        return "low" if self.score <= 3 else "medium" if self.score <= 6 else "high" if self.score <= 8 else "critical"
 
 
 @dataclass(frozen=True)
@@ -98,37 +86,6 @@ class ChangeTicket:
     reviewed_at: str | None
     reviewed_by: str | None
     review: str | None
-
-
-def change_type(severity: str, environment: str) -> str:
-    """`emergency`, `standard` or `normal`."""
-    if severity in _EMERGENCY_SEVERITIES:
-        return "emergency"
-    return "standard" if environment == "lab" else "normal"
-
-
-def assess_risk(opening: RunOpening) -> Risk:
-    """How much this change could do harm, from what is known when it opens.
-
-    The weights are this collection's own judgement: where it acts, how much at once, what cannot be undone, and
-    how hurried it is.
-    """
-    parts: list[tuple[int, str]] = [(1, "any change")]
-    if opening.environment == "production":
-        parts.append((3, "production"))
-    elif opening.environment != "lab":
-        parts.append((1, f"shared environment {opening.environment}"))
-    if len(opening.targets) > 1:
-        parts.append((1 if len(opening.targets) <= 5 else 2, f"{len(opening.targets)} targets at once"))
-    if opening.accepts:
-        parts.append((min(4, 2 * len(opening.accepts)), f"cannot be undone: {', '.join(opening.accepts)}"))
-    if opening.because:
-        parts.append((1, "detection criteria overridden by a person"))
-    if opening.severity in ("SEV0", "SEV1"):
-        parts.append((1, f"{opening.severity}: in haste"))
-    if not opening.rollback:
-        parts.append((1, "no way back stated"))
-    return Risk(min(10, sum(weight for weight, _ in parts)), tuple(f"{reason} +{weight}" for weight, reason in parts))
 
 
 def open_change(connection: Connection, opening: RunOpening, incident_id: str, now: str) -> str:

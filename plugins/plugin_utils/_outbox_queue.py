@@ -13,8 +13,10 @@ import typing as t
 from collections.abc import Mapping
 
 import sqlalchemy as sa
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._anchors import copy_head_at_once
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._ledger import Head
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._outbox_destinations import configured_anchors
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_database import Transaction
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_models import Run, StoreUnavailable, utc_now
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._tables import changes, outbox
@@ -42,7 +44,12 @@ def queue_head(store: Store, transaction: Transaction, head: Head) -> None:
     message_id = enqueue(transaction.connection, head.run_id, f"head-{head.segment}-{head.seq}", ANCHOR, head.as_dict())
 
     def copy() -> None:
-        receipts, all_done = copy_head_at_once(head.as_dict())
+        try:
+            receipts, all_done = copy_head_at_once(configured_anchors(), head.as_dict())
+        except BadInput as error:
+            # A recovery does not end because an anchor is written wrongly; the head waits in the outbox.
+            store.warnings.append(str(error))
+            return
         if not receipts:
             return
         values: dict[str, t.Any] = {"receipt": json.dumps(receipts, sort_keys=True)}

@@ -5,13 +5,20 @@
 from __future__ import annotations
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._process_identity import ProcessIdentity
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import Store, open_store
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_models import StoreUnavailable
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_resilient import (
+    ResilientStore,
+    open_store_or_spool,
+)
 
 
-def open_store_of_run(holder: ProcessIdentity) -> Store:
-    """The store in which this process's run is kept.
+def open_store_of_run(holder: ProcessIdentity) -> ResilientStore:
+    """The store in which the run of a process is kept.
 
-    :param holder: the process that holds the leases, for an action its worker's parent.
-    :raises StoreUnavailable: no store can be used.
+    :param holder: the process that holds the leases: for an action, its worker's parent.
+    :raises StoreUnavailable: the store is lost, and no run of this process left anything to go on with.
     """
-    return open_store()
+    store = open_store_or_spool()
+    if store.main is None and not store.leases_held_by(holder):
+        raise store.failure or StoreUnavailable("the state store cannot be opened")
+    return store

@@ -109,6 +109,7 @@ class Database:
             )
         self._engine: Engine | None = None
         self._connection: Connection | None = None
+        self._current: Transaction
         self._lock = threading.RLock()
         self._depth = 0
         _every_database.add(self)
@@ -179,7 +180,9 @@ class Database:
             finally:
                 self._depth = 0
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
-            self.close()
+            if not is_disk_failure(error):
+                # On a full disk what is open can still be read; opening it anew may take room that is not there.
+                self.close()
             raise self._unavailable(error) from error
         for callback in done:
             callback()

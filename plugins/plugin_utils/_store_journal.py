@@ -27,72 +27,14 @@ from sqlalchemy.engine import Connection
 
 # The parts of a decision or result that the record shows; the rest is there as a digest of the whole. They say
 # what was chosen and what came of it, in values that hold neither secrets nor patient data.
-FACTS = frozenset(
-    [
-        "machine",
-        "machines",
-        "summary",
-        "cause",
-        "action",
-        "method",
-        "module",
-        "from",
-        "to",
-        "version",
-        "previous_version",
-        "chosen",
-        "candidates",
-        "primary",
-        "old_primary",
-        "new_primary",
-        "standby",
-        "member",
-        "members",
-        "server",
-        "servers",
-        "backend",
-        "weights",
-        "state",
-        "role",
-        "roles",
-        "instance",
-        "instances",
-        "timeline",
-        "lsn",
-        "lag_bytes",
-        "lag_seconds",
-        "lost_bytes",
-        "replayed",
-        "sessions",
-        "ended",
-        "count",
-        "unit",
-        "units",
-        "release",
-        "releases",
-        "snapshot_id",
-        "sha256",
-        "fenced",
-        "write_paths",
-        "changed",
-        "already_done",
-        "accepted_at",
-        "before",
-        "after",
-        "error",
-        "exit_code",
-        "seconds",
-        "irreversible",
-        "undo",
-        "reason",
-        "outcome",
-        "passed",
-        "failed",
-        "checks",
-        "level",
-        "expected",
-    ]
-)
+_FACT_NAMES = """
+    machine machines summary cause action method module from to version previous_version chosen candidates
+    primary old_primary new_primary standby member members server servers backend weights state role roles
+    instance instances timeline lsn lag_bytes lag_seconds lost_bytes replayed sessions ended count unit units
+    release releases snapshot_id sha256 fenced write_paths changed already_done accepted_at before after error
+    exit_code seconds irreversible undo reason outcome passed failed checks level expected
+"""
+FACTS = frozenset(_FACT_NAMES.split())
 # Observations of the run that tell how far the incident is.
 _INCIDENT_STATUS = {"detection": "investigating", "diagnosis": "identified"}
 
@@ -244,6 +186,28 @@ class JournalStore:
             )
             after = connection.execute(sa.select(journal).where(journal.c.key == step.key)).one()
             return _step(after, "done" if outcome == "ok" else "in_doubt")
+
+    def adopt_step(self, step: Step) -> None:
+        """Take over a step that was begun in a store that is lost now, unless it is known here."""
+        with self.database.write() as transaction:
+            connection = transaction.connection
+            if connection.scalar(sa.select(journal.c.id).where(journal.c.key == step.key)) is not None:
+                return
+            connection.execute(
+                journal.insert().values(
+                    key=step.key,
+                    run_id=step.run_id,
+                    target=step.target,
+                    stage=step.stage,
+                    action=step.action,
+                    changed=False,
+                    decision=json.dumps(dict(step.decision), sort_keys=True),
+                    attempts=step.attempts,
+                    generation=step.generation,
+                    **holder_values(step.worker),
+                    started_at=step.started_at,
+                )
+            )
 
     def record(self, run_id: str, kind: str, fields: Mapping[str, t.Any]) -> None:
         """An observation, for the record only. The kinds and their fields are in `_ledger_fields.KINDS`.

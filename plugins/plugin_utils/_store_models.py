@@ -59,6 +59,10 @@ class StoreUnavailable(CodeblueError):
         self.disk_failure = disk_failure
 
 
+class StateWouldBeLost(Refused):
+    """The state of a run that changes something would be gone with this container."""
+
+
 class LeaseHeld(Refused):
     """Another run holds the target."""
 

@@ -33,7 +33,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_models im
     EXIT_CODES,
     Run,
     RunOpening,
-    StoreUnavailable,
+    StateWouldBeLost,
     TargetState,
     worst_outcome,
 )
@@ -60,7 +60,8 @@ class RunStore:
         """Open a run with its incident, its change ticket and the first records of its chain.
 
         :raises BadInput: no target, or a run of this id exists.
-        :raises StoreUnavailable: it cannot be written, or would be lost with this container.
+        :raises StoreUnavailable: it cannot be written.
+        :raises StateWouldBeLost: it would be gone with this container.
         """
         if not opening.targets:
             raise BadInput("a run needs at least one target")
@@ -231,7 +232,7 @@ class RunStore:
             and os.environ.get("CODEBLUE_ALLOW_LOCAL_STATE") != "1"
             and in_throw_away_container()
         ):
-            raise StoreUnavailable(
+            raise StateWouldBeLost(
                 "this looks like a throw-away container: the state of the run would be lost with it",
                 "set CODEBLUE_STATE_URL=postgresql+psycopg://…, or CODEBLUE_ALLOW_LOCAL_STATE=1 "
                 "when the state directory is kept",

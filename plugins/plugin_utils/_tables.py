@@ -16,6 +16,8 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    PrimaryKeyConstraint,
+    String,
     Table,
     Text,
     UniqueConstraint,
@@ -37,7 +39,13 @@ def _holder_columns() -> list[Column[object]]:
     ]
 
 
-alembic_version = Table("alembic_version", MetaData(), Column("version_num", Text))
+# As Alembic itself makes it.
+alembic_version = Table(
+    "alembic_version",
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
 
 incidents = Table(
     "incidents",
@@ -130,7 +138,7 @@ runs = Table(
     Column("opened_at", Text, nullable=False),
     Column("closed_at", Text),
     # The end of the run's chain, so that a record is appended without searching for it.
-    Column("segment", Integer, nullable=False),
+    Column("segment", BigInteger, nullable=False),
     Column("head_seq", Integer, nullable=False),
     Column("head_hash", Text, nullable=False),
 )
@@ -185,7 +193,7 @@ ledger = Table(
     "ledger",
     metadata,
     Column("run_id", Text, ForeignKey("runs.run_id"), primary_key=True),
-    Column("segment", Integer, primary_key=True),
+    Column("segment", BigInteger, primary_key=True),
     Column("seq", Integer, primary_key=True),
     Column("kind", Text, nullable=False),
     # The canonical JSON that the hash is over, byte for byte.
