@@ -20,6 +20,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._changes_risk im
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._ledger import Ledger
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._ledger_fields import bounded
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._operator import Operator
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._outbox_queue import queue_head
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_database import Database
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_models import (
     RunOpening,
@@ -29,6 +30,9 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_models im
 )
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._tables import acceptances, approvals, changes, runs
 from sqlalchemy.engine import Connection
+
+if t.TYPE_CHECKING:
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import Store
 
 REVIEW_WITHIN = timedelta(hours=24)
 _SHORTEST_JUSTIFICATION = 10
@@ -270,12 +274,13 @@ class ChangeStore:
                 .where(changes.c.change_id == change_id)
                 .values(reviewed_at=utc_now(), reviewed_by=str(reviewer), review=bounded(comment, "review.comment"))
             )
-            self.ledger.append(
+            head = self.ledger.append(
                 connection,
                 row.run_id,
                 "change_reviewed",
                 {"change_id": change_id, "reviewer": reviewer.name, "verified": reviewer.verified, "comment": comment},
             )
+            queue_head(t.cast("Store", self), transaction, head)
         return t.cast(ChangeTicket, self.change(change_id))
 
     def _approve(

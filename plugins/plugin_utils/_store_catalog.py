@@ -12,9 +12,13 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._errors import B
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._ledger import Ledger
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._ledger_fields import bounded
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._operator import Operator
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._outbox_queue import queue_head
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_database import Database
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_models import BadVersion, Snapshot, utc_now
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._tables import bad_versions, snapshots
+
+if t.TYPE_CHECKING:
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import Store
 
 SNAPSHOT_STATES = ("taken", "verified", "proven", "corrupt", "deleted")
 
@@ -78,12 +82,13 @@ class CatalogStore:
                 .values(cleared_at=utc_now(), cleared_by=str(operator), cleared_because=bounded(because, "because"))
             )
             if row.run_id is not None:
-                self.ledger.append(
+                head = self.ledger.append(
                     connection,
                     row.run_id,
                     "bad_version_cleared",
                     {"target": target, "kind": kind, "version": version, "by": str(operator), "because": because},
                 )
+                queue_head(t.cast("Store", self), transaction, head)
 
     def add_snapshot(self, snapshot: Snapshot) -> None:
         """Put a snapshot into the catalog. Adding the same one twice changes nothing.

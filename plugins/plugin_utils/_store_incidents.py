@@ -12,10 +12,14 @@ import sqlalchemy as sa
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._ledger import Ledger
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._operator import Operator
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._outbox_queue import queue_head
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_database import Database
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_models import RunOpening, utc_now
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._tables import incidents, run_targets, runs
 from sqlalchemy.engine import Connection
+
+if t.TYPE_CHECKING:
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import Store
 
 # In this order; a status is never taken back, and what is skipped has no time.
 STATUSES = ("detected", "acknowledged", "investigating", "identified", "resolving", "resolved", "closed")
@@ -123,12 +127,13 @@ class IncidentStore:
                 .where(incidents.c.incident_id == incident_id)
                 .values({"status": status, f"{status}_at": utc_now()})
             )
-            self.ledger.append(
+            head = self.ledger.append(
                 connection,
                 runs_of[-1],
                 "incident_moved",
                 {"incident_id": incident_id, "status": status, "by": str(operator), "comment": comment},
             )
+            queue_head(t.cast("Store", self), transaction, head)
         return t.cast(Incident, self.incident(incident_id))
 
 

@@ -65,7 +65,7 @@ class RunStore:
         """
         if not opening.targets:
             raise BadInput("a run needs at least one target")
-        self._refuse_throw_away()
+        self._refuse_throw_away(opening.environment)
         with self.database.write() as transaction:
             connection = transaction.connection
             now = self.database.now(connection)
@@ -224,9 +224,11 @@ class RunStore:
     def _announce(self, transaction: Transaction, event: str, run: Run, head: Head) -> None:
         announce(t.cast(t.Any, self), transaction, event, run, head)
 
-    def _refuse_throw_away(self) -> None:
+    def _refuse_throw_away(self, environment: str) -> None:
         if (
-            self.database.dialect == "sqlite"
+            # The lab goes with the container as well.
+            environment != "lab"
+            and self.database.dialect == "sqlite"
             and not self.is_spool
             and not os.environ.get("CODEBLUE_STATE_URL")
             and os.environ.get("CODEBLUE_ALLOW_LOCAL_STATE") != "1"
