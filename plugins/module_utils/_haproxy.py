@@ -16,8 +16,9 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._errors import B
 
 READY, DRAIN, MAINT = "ready", "drain", "maint"
 
-# Bits of srv_admin_state (include/haproxy/server-t.h): forced, inherited, configured, by resolution, by address.
-_MAINT_BITS = 0x01 | 0x02 | 0x04 | 0x20 | 0x40
+# Bits of srv_admin_state (include/haproxy/server-t.h): forced, inherited, by name resolution, by host name. The bit
+# 0x04 only remembers that the configuration says `disabled`, also after an operator has enabled the server.
+_MAINT_BITS = 0x01 | 0x02 | 0x20 | 0x40
 _DRAIN_BITS = 0x08 | 0x10
 _LARGEST_ANSWER = 16 * 1024 * 1024
 _SERVERS_ONLY = 4
@@ -31,17 +32,20 @@ class ServerState:
     :param status: what HAProxy does about it: UP, DOWN, MAINT, DRAIN, no check and so on.
     :param weight: by the operator, of the configuration at first.
     :param sessions: open right now.
+    :param checked: a health check has passed since it came up, or there is none. HAProxy calls a server that leaves
+        maintenance UP before it has checked it.
     """
 
     state: str
     status: str
     weight: int
     sessions: int
+    checked: bool
 
     @property
     def takes_traffic(self) -> bool:
-        """New sessions may be sent there."""
-        return self.state == READY and (self.status.startswith("UP") or self.status == "no check")
+        """New sessions are sent there and will be served."""
+        return self.state == READY and self.checked and (self.status.startswith("UP") or self.status == "no check")
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,7 @@ class HaproxyRuntime:
                 status=status[name]["status"],
                 weight=int(row["srv_uweight"]),
                 sessions=int(status[name]["scur"] or 0),
+                checked=_checked(status[name]),
             )
         return found
 
@@ -257,3 +262,12 @@ def _operator_state(bits: int) -> str:
     if bits & _MAINT_BITS:
         return MAINT
     return DRAIN if bits & _DRAIN_BITS else READY
+
+
+def _checked(row: t.Mapping[str, str]) -> bool:
+    """Health counts up from `rise` when a server comes up, and each passed check adds one until it is full."""
+    if row["status"] == "no check":
+        return True
+    if not row["status"].startswith("UP") or row["check_status"] == "INI":
+        return False
+    return row["status"] == "UP" or int(row["check_health"] or 0) > int(row["check_rise"] or 0)

@@ -91,6 +91,9 @@ def read_control_data(member: Member, deadline: Deadline) -> ControlData:
     answer = postgresql_tool(member, "pg_controldata", "-D", member.data_dir, deadline=deadline)
     if not answer.ok:
         raise CodeblueError("%s: %s" % (member.data_dir, answer.complaint()), "look at the disk and the permissions")
+    if "CRC checksum does not match" in answer.stderr + answer.stdout:
+        # The tool prints what it found all the same.
+        raise CodeblueError("%s: the control file is damaged" % member.data_dir, "restore this member from another one")
     fields = {}
     for line in answer.stdout.splitlines():
         name, separator, value = line.partition(":")
@@ -140,15 +143,21 @@ def _waldump(member: Member, control: ControlData, *arguments: str, deadline: De
 
 
 def _last_record_start(member: Member, control: ControlData, deadline: Deadline) -> str:
+    # Without an end the tool waits five seconds for a segment that does not exist.
+    _first, end = _log_on_disk(member, control)
+    bounds = ("-s", control.redo_lsn, "-e", format_lsn(end))
     # Quietly, because printing the records of a gigabyte of log takes ten times as long as reading them.
-    answer = _waldump(member, control, "--quiet", "-s", control.redo_lsn, deadline=deadline, limit=65536)
+    answer = _waldump(member, control, "--quiet", *bounds, deadline=deadline, limit=65536)
     stopped = _STOPPED_AT.search(answer.stderr)
     if stopped is not None:
         return stopped.group(1)
-    if answer.returncode is None:
+    if not answer.ok:
         raise CodeblueError("%s: %s" % (member.path("pg_wal"), answer.complaint()))
-    # The log ends with a whole segment: the tool then names the missing file and not the last record.
-    answer = _waldump(member, control, "-s", control.redo_lsn, deadline=deadline, limit=65536)
+    # The log fills its last segment to the end, and its last record is printed only when it is not quiet.
+    start = max(parse_lsn(control.redo_lsn), end - control.segment_size)
+    answer = _waldump(
+        member, control, "-s", format_lsn(start), "-e", format_lsn(end), deadline=deadline, limit=1024 * 1024
+    )
     records = [match for match in map(_RECORD.match, answer.stdout.splitlines()) if match]
     if not records:
         raise CodeblueError("%s: %s" % (member.path("pg_wal"), answer.complaint()))
@@ -170,7 +179,13 @@ def _record_end(member: Member, control: ControlData, start: str, deadline: Dead
 def _count_commits(member: Member, control: ControlData, after: int, end: int, deadline: Deadline) -> int:
     if after >= end:
         return 0
-    start = format_lsn(max(after, parse_lsn(_first_available(member, control))))
+    oldest, _end = _log_on_disk(member, control)
+    if after < oldest:
+        raise CodeblueError(
+            "the commits after %s cannot be counted: the log on disk begins at %s"
+            % (format_lsn(after), format_lsn(oldest))
+        )
+    start = format_lsn(after)
     answer = _waldump(
         member,
         control,
@@ -189,13 +204,20 @@ def _count_commits(member: Member, control: ControlData, after: int, end: int, d
     return sum(1 for record in records if record.group(4).startswith("COMMIT") and parse_lsn(record.group(3)) >= after)
 
 
-def _first_available(member: Member, control: ControlData) -> str:
-    """Where the oldest segment of the timeline on disk begins."""
+def _log_on_disk(member: Member, control: ControlData) -> t.Tuple[int, int]:
+    """Where the oldest segment of the timeline begins, and where the unbroken row from the checkpoint on ends."""
     pattern = re.compile(r"\A%08X([0-9A-F]{8})([0-9A-F]{8})\Z" % control.timeline)
-    names = sorted(name for name in os.listdir(member.path("pg_wal")) if pattern.match(name))
-    if not names:
-        raise CodeblueError("%s holds no log of timeline %d" % (member.path("pg_wal"), control.timeline))
-    return format_lsn((int(names[0][8:16], 16) << 32) + int(names[0][16:], 16) * control.segment_size)
+    per_file = (1 << 32) // control.segment_size
+    matches = [match for match in map(pattern.match, os.listdir(member.path("pg_wal"))) if match]
+    numbers = {int(match.group(1), 16) * per_file + int(match.group(2), 16) for match in matches}
+    last = parse_lsn(control.redo_lsn) // control.segment_size
+    if last not in numbers:
+        raise CodeblueError(
+            "%s lacks the log from its last checkpoint at %s on" % (member.path("pg_wal"), control.redo_lsn)
+        )
+    while last + 1 in numbers:
+        last += 1
+    return min(numbers) * control.segment_size, (last + 1) * control.segment_size
 
 
 def read_setting(member: Member, name: str, deadline: Deadline) -> str:

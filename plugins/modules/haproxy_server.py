@@ -87,12 +87,12 @@ before:
   description: State, status, weight and sessions of each server named, as C(backend/server).
   returned: success
   type: dict
-  sample: {patient_db/db1: {state: ready, status: UP, weight: 1, sessions: 12}}
+  sample: {patient_db/db1: {state: ready, status: UP, weight: 1, sessions: 12, checked: true}}
 after:
   description: The same afterwards.
   returned: success
   type: dict
-  sample: {patient_db/db1: {state: maint, status: MAINT, weight: 1, sessions: 0}}
+  sample: {patient_db/db1: {state: maint, status: MAINT, weight: 1, sessions: 0, checked: false}}
 persisted:
   description: A restarted HAProxy would come up in this state.
   returned: success

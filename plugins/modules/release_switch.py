@@ -103,7 +103,11 @@ already_done:
 import typing as t
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
-from ansible_collections.codeblue.recovery.plugins.module_utils._host_module import StepContext, StepOutcome, run_step_module
+from ansible_collections.codeblue.recovery.plugins.module_utils._host_module import (
+    StepContext,
+    StepOutcome,
+    run_step_module,
+)
 from ansible_collections.codeblue.recovery.plugins.module_utils._release import ReleaseRoot
 
 
