@@ -202,6 +202,19 @@ class ResilientStore:
         wanted = [run for run in found.values() if status is None or run.status == status]
         return sorted(wanted, key=lambda run: run.opened_at, reverse=True)[:limit]
 
+    def ledger_records(self, run_id: str) -> list[dict[str, object]]:
+        """The record of a run: what the store has of it, then what its spool has."""
+        spool = self._spool(run_id)
+        records: list[dict[str, object]] = []
+        if self.main is not None:
+            try:
+                records = self.main.ledger_records(run_id)
+            except StoreUnavailable as error:
+                if spool is None:
+                    raise
+                self._warn_once(error.message)
+        return records + (spool.ledger_records(run_id) if spool is not None else [])
+
     def approval_for(self, run_id: str) -> Approval | None:
         return self._on_run(run_id, lambda store: store.approval_for(run_id))
 
