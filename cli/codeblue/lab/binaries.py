@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError
+
 from codeblue.lab.layout import Layout
 from codeblue.lab.state import Binaries
 

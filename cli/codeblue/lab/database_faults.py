@@ -7,6 +7,7 @@ import time
 from typing import Any, ClassVar
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
+
 from codeblue.lab.database import set_password
 from codeblue.lab.faults import Fault, Injection
 from codeblue.lab.files import write_text
@@ -73,13 +74,12 @@ class PrimaryHung(Fault):
         _wait_stopped(parts, primary)
         return _with_standby_position(parts, injection, peer_of(primary))
 
-    def heal(self, parts: Parts, facts: dict[str, Any]) -> None:
-        """Nothing here: whether it may go on depends on whether another one took its place (`normal`)."""
-
 
 class ReplicationStopped(Fault):
     name: ClassVar[str] = "replication_stopped"
-    summary: ClassVar[str] = "the standby is cut off from its primary and the archive; writes go on and are acknowledged"
+    summary: ClassVar[str] = (
+        "the standby is cut off from its primary and the archive; writes go on and are acknowledged"
+    )
     hits: ClassVar[tuple[str, ...]] = ()
 
     def inject(self, parts: Parts) -> Injection:
@@ -93,7 +93,12 @@ class ReplicationStopped(Fault):
             connection.execute("select pg_reload_conf()")
         rules = parts.layout.data_dir(primary) / "pg_hba.conf"
         text = rules.read_text(encoding="utf-8")
-        write_text(rules, "host all replicator all reject\nhost replication replicator all reject\n" + text, 0o600, postgresql.owner)
+        write_text(
+            rules,
+            "host all replicator all reject\nhost replication replicator all reject\n" + text,
+            0o600,
+            postgresql.owner,
+        )
         with postgresql.connect(primary) as connection:
             connection.execute("select pg_reload_conf()")
             _wait_replication_refused(parts, primary)

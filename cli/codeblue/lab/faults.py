@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
+
 from codeblue.lab.files import write_json
 from codeblue.lab.layout import Layout
 from codeblue.lab.parts import Parts
@@ -43,7 +44,7 @@ class Fault(ABC):
     def inject(self, parts: Parts) -> Injection:
         """Do the damage, completely, before it returns."""
 
-    def heal(self, parts: Parts, facts: dict[str, Any]) -> None:
+    def heal(self, parts: Parts, facts: dict[str, Any]) -> None:  # noqa: B027 (most leave no cause behind)
         """Take the cause away. What it broke is mended afterwards, for all faults alike (`normal`).
 
         :param facts: those of the injection.

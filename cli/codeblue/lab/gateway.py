@@ -6,6 +6,7 @@ import socket
 import time
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
+
 from codeblue.lab.files import write_text
 from codeblue.lab.layout import (
     APPLICATION_MACHINES,
@@ -105,7 +106,9 @@ class HAProxy:
             + "\n"
             for member in DATABASE_MEMBERS
         ]
-        text += _DATABASE.format(backend=DATABASE_BACKEND, port=self.front_port(DATABASE_BACKEND), servers="".join(members))
+        text += _DATABASE.format(
+            backend=DATABASE_BACKEND, port=self.front_port(DATABASE_BACKEND), servers="".join(members)
+        )
         for service in SERVICES:
             instances = [
                 f"    server {machine} 127.0.0.1:{self.state.ports[instance_port_name(service, machine)]} check\n"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
+
 from codeblue.lab.files import make_directory, write_text
 from codeblue.lab.gateway import DATABASE_BACKEND, FRONTS, front_port_name, instance_port_name
 from codeblue.lab.layout import (
@@ -221,7 +221,9 @@ class Inventory:
             },
             "codeblue_checks": {
                 **_CHECK_PACE,
-                "shallow": [{"id": "live", "type": "http", "url": f"{url}/health/live", "status": 200, "timeout": "1s"}],
+                "shallow": [
+                    {"id": "live", "type": "http", "url": f"{url}/health/live", "status": 200, "timeout": "1s"}
+                ],
                 "deep": [
                     {"id": "health", "type": "http", "url": f"{url}/health", "status": 200, "timeout": "2s"},
                     *real_use[name],

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError
+
 from codeblue.lab.layout import (
     APPLICATION_MACHINES,
     DATABASE_MEMBERS,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from codeblue.lab.faults import Injection
     from codeblue.lab.parts import Parts
     from codeblue.lab.status import LabStatus
+    from codeblue.lab.supervisor import Supervisor
 
 # Two members of 30 MB, their WAL of up to 256 MB each, the archive, logs, and a copy of PostgreSQL where needed.
 _NEEDED_BYTES = 800_000_000
@@ -225,22 +227,27 @@ class Lab:
         state.save(layout)
 
     def _launch_supervisord(self, parts: Parts) -> None:
+        from codeblue.lab.ports import is_free
+
+        for name, port in parts.state.ports.items():
+            if not is_free(port):
+                raise CodeblueError(f"port {port} ({name}) was taken by another program meanwhile", "run up again")
         parts.supervisor.write_config(parts.programs())
         parts.state.supervisord = parts.supervisor.launch()
         parts.state.save(self.layout)
         parts.supervisor.wait_ready()
 
     def _end_processes(self) -> None:
-        """Ask supervisord to stop everything in order, then end whatever of the lab is left."""
+        """Let everything stop in an orderly way, then end whatever of the lab is left."""
+        from codeblue.lab.supervisor import Supervisor
         from codeblue.lab.sysv import remove_leftover_segment
 
         own = processes_of(self.layout.root)
         for process in own:
             send(process, signal.SIGCONT)
         state = _load_if_readable(self.layout)
-        if state and state.supervisord and state.supervisord in own:
-            send(state.supervisord, signal.SIGTERM)
-            wait_gone(own, 8.0)
+        if state and state.supervisord in own and _ask_all_to_stop(Supervisor(self.layout)):
+            wait_gone([process for process in own if process != state.supervisord], 8.0)
         # Some may have been started meanwhile, by a supervisord that was about to end.
         for _ in range(5):
             left = processes_of(self.layout.root)
@@ -290,7 +297,9 @@ def _build(parts: Parts, launch_supervisord: Callable[[], None]) -> None:
             initialised.result()
             _start_database(parts)
             released.result()
-            parts.supervisor.start(*(unit(service, machine) for service in SERVICES for machine in APPLICATION_MACHINES))
+            parts.supervisor.start(
+                *(unit(service, machine) for service in SERVICES for machine in APPLICATION_MACHINES)
+            )
             _start_standby(parts)
         parts.gateway.wait_up({}, 5.0)
         parts.gateway.restore_normal_state()
@@ -336,6 +345,17 @@ def _supervisord_runs(state: LabState) -> bool:
     return state.supervisord is not None and state.boot_id == boot_id() and is_running(state.supervisord)
 
 
+def _ask_all_to_stop(supervisor: Supervisor) -> bool:
+    """All at once: at its own end supervisord would stop one after the other. False when it does not answer."""
+    try:
+        for name in supervisor.pids():
+            supervisor.ask_to_stop(name)
+    except CodeblueError:
+        # It may be broken or not ready yet; its processes are ended all the same.
+        return False
+    return True
+
+
 def _load_if_readable(layout: Layout) -> LabState | None:
     try:
         return LabState.load(layout)
@@ -357,8 +377,8 @@ def _errors_of_the_system(root: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if _is_disk_full(error):
-            raise CodeblueError(f"no space for the lab in {root}: {error.strerror}", "free some, or use --dir") from error
+            raise CodeblueError(
+                f"no space for the lab in {root}: {error.strerror}", "free some, or use --dir"
+            ) from error
         where = error.filename or root
         raise CodeblueError(f"{where}: {error.strerror or error}", "check its owner and mode, or use --dir") from error
-
-

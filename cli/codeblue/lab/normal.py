@@ -8,7 +8,9 @@ from __future__ import annotations
 import signal
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
+
 from codeblue.lab.database import set_passwords
+from codeblue.lab.files import write_json
 from codeblue.lab.layout import (
     DATABASE_MEMBERS,
     GATEWAY_UNIT,
@@ -17,7 +19,6 @@ from codeblue.lab.layout import (
     postgres_unit,
     unit,
 )
-from codeblue.lab.files import write_json
 from codeblue.lab.parts import Parts
 from codeblue.lab.postgresql import peer_of
 from codeblue.lab.processes import end, facts, postgres_processes
@@ -120,9 +121,7 @@ def _start_best_candidate(parts: Parts) -> str:
     usable = {member: timeline for member in DATABASE_MEMBERS if (timeline := _stopped_timeline(parts, member))}
     if not usable:
         raise CodeblueError("both members have lost their data", "start anew: codeblue lab down, then codeblue lab up")
-    former = [
-        member for member in usable if not (parts.layout.data_dir(member) / "standby.signal").exists()
-    ]
+    former = [member for member in usable if not (parts.layout.data_dir(member) / "standby.signal").exists()]
     chosen = max(former or usable, key=lambda member: usable[member])
     stop_member(parts, peer_of(chosen))
     parts.postgresql.write_configuration(chosen)

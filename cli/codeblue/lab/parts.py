@@ -5,11 +5,13 @@ from __future__ import annotations
 import http.client
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
+
 from codeblue.lab.gateway import DATABASE_BACKEND, HAProxy, instance_port_name
 from codeblue.lab.layout import APPLICATION_MACHINES, DATABASE_MEMBERS, SERVICES, Layout
 from codeblue.lab.postgresql import PostgreSQL
@@ -18,6 +20,9 @@ from codeblue.lab.secrets import PROBE_ACCOUNT, read_secret
 from codeblue.lab.services import Services
 from codeblue.lab.state import LabState
 from codeblue.lab.supervisor import Program, Supervisor
+
+# Name, port, method, path, body.
+_Question = tuple[str, int, str, str, dict[str, Any] | None]
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,8 @@ class Parts:
         primaries = [member for member in DATABASE_MEMBERS if self.postgresql.status(member).role == "primary"]
         if len(primaries) != 1:
             raise CodeblueError(
-                f"{'both members are' if primaries else 'no member is'} primary", "bring it back with: codeblue lab heal"
+                f"{'both members are' if primaries else 'no member is'} primary",
+                "bring it back with: codeblue lab heal",
             )
         return primaries[0]
 
@@ -71,23 +77,29 @@ class Parts:
         deadline = time.monotonic() + seconds
         everything = {service: list(APPLICATION_MACHINES) for service in SERVICES}
         self.gateway.wait_up({DATABASE_BACKEND: [DATABASE_MEMBERS[0]], **everything}, seconds)
-        for service in SERVICES:
-            for machine in APPLICATION_MACHINES:
-                port = self.state.ports[instance_port_name(service, machine)]
-                _wait_status(f"{service} on {machine}", port, "GET", "/health", None, deadline, self.layout)
+        questions: list[_Question] = [
+            (f"{service} on {machine}", self.state.ports[instance_port_name(service, machine)], "GET", "/health", None)
+            for service in SERVICES
+            for machine in APPLICATION_MACHINES
+        ]
         account = {"username": PROBE_ACCOUNT, "password": read_secret(self.layout.secret(PROBE_ACCOUNT))}
-        _wait_status("login", self.gateway.front_port("auth"), "POST", "/login", account, deadline, self.layout)
+        questions.append(("login", self.gateway.front_port("auth"), "POST", "/login", account))
+        with ThreadPoolExecutor(len(questions)) as executor:
+            waits = [executor.submit(_wait_status, question, deadline) for question in questions]
+            problems = [problem for wait in waits if (problem := wait.result())]
+        if problems:
+            raise CodeblueError(problems[0], f"see the logs below {self.layout.root / 'machines'}")
 
 
-def _wait_status(
-    name: str, port: int, method: str, path: str, body: dict[str, Any] | None, deadline: float, layout: Layout
-) -> None:
+def _wait_status(question: _Question, deadline: float) -> str | None:
+    """Ask until the answer is 200; returns what is wrong when it is not at `deadline`."""
+    name, port, method, path, body = question
     while True:
         problem = _ask(port, method, path, body)
         if problem is None:
-            return
+            return None
         if time.monotonic() >= deadline:
-            raise CodeblueError(f"{name} does not work: {problem}", f"see the logs below {layout.root / 'machines'}")
+            return f"{name} does not work: {problem}"
         time.sleep(0.03)
 
 

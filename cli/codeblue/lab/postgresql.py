@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
+
 from codeblue.lab.files import make_directory, write_text
 from codeblue.lab.layout import DATABASE_MEMBERS, Layout, postgres_unit
 from codeblue.lab.processes import MARKER
@@ -172,12 +173,17 @@ class PostgreSQL:
 
     def initialise(self, member: str) -> None:
         """Make an empty cluster with data checksums; it is flushed to disk once, by the server's own start."""
-        write_text(
-            self._initial_password_file(), read_secret(self.layout.secret("postgres")) + "\n", 0o600, self.owner
-        )
+        write_text(self._initial_password_file(), read_secret(self.layout.secret("postgres")) + "\n", 0o600, self.owner)
         self.run_tool(
             "initdb",
-            *("--no-sync", "--data-checksums", "--wal-segsize=4", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8"),
+            *(
+                "--no-sync",
+                "--data-checksums",
+                "--wal-segsize=4",
+                "--auth=scram-sha-256",
+                "--encoding=UTF8",
+                "--locale=C.UTF-8",
+            ),
             *("--username=postgres", f"--pwfile={self._initial_password_file()}"),
             f"--pgdata={self.layout.data_dir(member)}",
         )
@@ -206,9 +212,7 @@ class PostgreSQL:
         )
         # At a promotion PostgreSQL 17 and 18 wait for the WAL summarizer, which may be asleep for 30 s; switched off
         # right before, the startup process can fail over it. So a standby makes no summaries at all.
-        return (
-            f"primary_conninfo = '{source}'\nprimary_slot_name = '{slot_of(member)}'\nsummarize_wal = 'off'\n"
-        )
+        return f"primary_conninfo = '{source}'\nprimary_slot_name = '{slot_of(member)}'\nsummarize_wal = 'off'\n"
 
     def make_standby_files(self, member: str) -> None:
         """Let a stopped server start as the standby of its peer."""
@@ -291,8 +295,7 @@ class PostgreSQL:
         try:
             with self.connect(member) as connection:
                 row = connection.execute(
-                    "select pg_is_in_recovery(),"
-                    " exists (select from pg_stat_wal_receiver where status = 'streaming')"
+                    "select pg_is_in_recovery(), exists (select from pg_stat_wal_receiver where status = 'streaming')"
                 ).fetchone()
         except psycopg.Error as error:
             return MemberStatus("unreachable", problem=str(error).strip().splitlines()[0])

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import subprocess
-import tarfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError
+
 from codeblue.lab.clinic import triage_model
 from codeblue.lab.files import make_directory, write_text
 from codeblue.lab.layout import APPLICATION_MACHINES, SERVICES, Layout
@@ -162,8 +163,9 @@ class Releases:
         unpacked = directory.with_name(f".{version}.new")
         shutil.rmtree(unpacked, ignore_errors=True)
         make_directory(unpacked)
-        with tarfile.open(fileobj=io.BytesIO(self._git("archive", "--format=tar", f"v{version}"))) as archive:
-            archive.extractall(unpacked, filter="data")
+        # Zip, because tarfile's filter against paths that lead outside came with Python 3.11.4.
+        with zipfile.ZipFile(io.BytesIO(self._git("archive", "--format=zip", f"v{version}"))) as archive:
+            archive.extractall(unpacked)
         unpacked.rename(directory)
 
     def _git(self, *arguments: str, date: str | None = None) -> bytes:

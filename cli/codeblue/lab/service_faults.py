@@ -6,6 +6,7 @@ import signal
 from typing import ClassVar
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
+
 from codeblue.lab.database_faults import kill_member
 from codeblue.lab.faults import Fault, Injection
 from codeblue.lab.layout import (

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
+
 from codeblue.lab.files import make_directory, write_json, write_text
 from codeblue.lab.gateway import DATABASE_BACKEND, front_port_name, instance_port_name
 from codeblue.lab.layout import (
@@ -63,7 +64,11 @@ class Services:
         services = [self._program(service, machine) for service in SERVICES for machine in APPLICATION_MACHINES]
         leaky_client = Program(
             name=LEAKY_CLIENT_UNIT,
-            command=[self._python, str(Path(__file__).parent / "clinic" / "reporting.py"), str(self._leaky_client_config)],
+            command=[
+                self._python,
+                str(Path(__file__).parent / "clinic" / "reporting.py"),
+                str(self._leaky_client_config),
+            ],
             directory=str(self.layout.machine("app2")),
             log_file=str(self.layout.log_dir("app2") / "reporting.log"),
             autorestart=True,

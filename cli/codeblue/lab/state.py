@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError, Refused
+
 from codeblue.lab.files import write_json
 from codeblue.lab.layout import Layout
 from codeblue.lab.processes import ProcessIdentity

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
+
 from codeblue.lab.faults import active_faults
 from codeblue.lab.layout import APPLICATION_MACHINES, DATABASE_MEMBERS, SERVICES
 from codeblue.lab.parts import Parts

@@ -13,6 +13,7 @@ from http.client import HTTPException
 from typing import Any
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
+
 from codeblue.lab.files import write_text
 from codeblue.lab.layout import Layout
 from codeblue.lab.processes import MARKER, ProcessIdentity, identity

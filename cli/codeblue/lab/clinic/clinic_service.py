@@ -266,15 +266,34 @@ class Database:
             # longer between its own attempts would prolong every outage.
             reconnect_timeout=0.1,
             num_workers=2,
-            check=self._check,
             open=False,
         )
         self._pool.open(wait=False)
 
     @contextmanager
     def connection(self) -> Iterator[Any]:
-        with self._pool.connection() as connection, _deadline(connection, 1.5):
-            yield connection
+        connection = self._working_connection(seconds=1.0)
+        try:
+            with _deadline(connection, 1.5):
+                yield connection
+        finally:
+            self._pool.putconn(connection)
+
+    def _working_connection(self, seconds: float) -> Any:
+        """A connection that answers. The pool's own check pauses a whole second after the first stale one."""
+        import psycopg
+
+        give_up_at = time.monotonic() + seconds
+        while True:
+            connection = self._pool.getconn(timeout=max(0.01, give_up_at - time.monotonic()))
+            try:
+                self._check(connection)
+                return connection
+            except psycopg.OperationalError:
+                # A broken one is thrown away when it is given back, and replaced.
+                self._pool.putconn(connection)
+                if time.monotonic() >= give_up_at:
+                    raise
 
     @staticmethod
     def _check(connection: Any) -> None:
