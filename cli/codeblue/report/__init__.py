@@ -1,0 +1,1 @@
+"""The report on one run, made from its record."""

@@ -1,0 +1,1 @@
+"""Runs a runbook: one ansible-playbook through ansible-runner, watched, and judged by its record."""

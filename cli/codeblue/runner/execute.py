@@ -1,0 +1,247 @@
+"""From a request to its summary."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+import typing as t
+from datetime import UTC, datetime
+
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
+
+from codeblue.output.messages import Branch, Budget, Failure, Message, Output, Started, Summary, Warned
+from codeblue.runner.ansible import Command, StoppedBeforeStart, Stopper, run_ansible
+from codeblue.runner.environment import ansible_environment
+from codeblue.runner.events import EventReader
+from codeblue.runner.extra_vars import Handover, Literals, VariablesFile, names_of, secrets_of
+from codeblue.runner.invocation import Invocation, save_invocation
+from codeblue.runner.outcome import Outcome, outcome_of
+from codeblue.runner.record import Background
+from codeblue.runner.request import Request
+from codeblue.runner.workspace import Workspace
+
+if t.TYPE_CHECKING:
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import Run
+
+# The import and the first query of the state store; it has had the whole run for that.
+_RECORD_SECONDS = 30.0
+
+
+def execute(request: Request, output: Output) -> Summary:
+    """Run, plan or resume a runbook.
+
+    :param output: gets all messages; the summary is the last one.
+    :raises BadInput: nothing was started.
+    """
+    execution = _Execution(request, output)
+    summary = execution.run()
+    output.emit(summary)
+    return summary
+
+
+class _Execution:
+    """One execution; holds what its parts share."""
+
+    def __init__(self, request: Request, output: Output) -> None:
+        self._request = request
+        self._output = output
+        self._reader = EventReader(
+            self._emit, request.started_at, self._secrets(), show_connections=request.verbosity >= 3
+        )
+        self._handover: Handover | None = None
+        self._record = _Record(request, self._emit)
+        self._background = Background(self._record.prepare)
+        self._display_failed = False
+
+    def run(self) -> Summary:
+        request = self._request
+        environment = ansible_environment(
+            _process_environment(),
+            run_id=request.run_id,
+            origin=request.origin,
+            collections=request.collections,
+            pass_names=request.pass_env,
+        )
+        stopper = Stopper(request.run_id, lambda: self._emit(Warned("stopping: waiting for the current step to end")))
+        with Workspace(request.run_id) as workspace, stopper:
+            self._handover = Handover(workspace.path)
+            try:
+                command = self._command(environment, self._handover)
+                self._announce()
+                code = run_ansible(command, workspace.path, self._on_event, stopper)
+            except StoppedBeforeStart:
+                return self._summary(Outcome("interrupted", 130, error="interrupted: nothing was started"))
+            finally:
+                self._handover.close()
+            if stopper.requested:
+                stopper.end_leftovers()
+            outcome = self._judge(code, stopper.requested)
+        if request.mode == "plan":
+            self._show_branches()
+        return self._summary(outcome)
+
+    def _command(self, environment: dict[str, str], handover: Handover) -> Command:
+        request = self._request
+        arguments = handover.arguments([*request.extra, Literals(self._own_variables())])
+        if request.mode == "plan":
+            arguments = ["--check", "--diff", *arguments]
+        return Command(
+            run_id=request.run_id,
+            playbook=request.runbook.playbook,
+            inventory=request.inventory,
+            limit=request.limit,
+            arguments=arguments,
+            forks=request.forks,
+            # A plan needs the conditions of what is skipped, which Ansible tells from -v on.
+            verbosity=max(request.verbosity, 1) if request.mode == "plan" else request.verbosity,
+            directory=request.directory,
+            environment=environment,
+        )
+
+    def _own_variables(self) -> dict[str, t.Any]:
+        request = self._request
+        variables: dict[str, t.Any] = {
+            "codeblue_run_id": request.run_id,
+            "codeblue_inventory_sources": list(request.inventory),
+        }
+        if request.because is not None:
+            variables["codeblue_because"] = request.because
+        if request.accept:
+            variables["codeblue_accept"] = list(request.accept)
+        return variables
+
+    def _announce(self) -> None:
+        request = self._request
+        if request.mode == "run":
+            warning = save_invocation(invocation_of(request))
+            if warning:
+                self._emit(Warned(warning))
+        self._emit(
+            Started(
+                run=request.run_id,
+                runbook=request.runbook.name,
+                mode=request.mode,
+                inventory=list(request.inventory),
+                limit=request.limit,
+                at=datetime.fromtimestamp(request.started_at, tz=UTC).isoformat(timespec="microseconds"),
+            )
+        )
+
+    def _on_event(self, event: dict[str, t.Any]) -> None:
+        if event.get("event") == "playbook_on_start" and self._handover is not None:
+            # Ansible has read them. From here on its errors could quote the lines that they stand in.
+            self._handover.close()
+            if self._request.mode != "plan":
+                self._background.start()
+        self._reader.read(event)
+
+    def _judge(self, code: int, stopped: bool) -> Outcome:
+        if self._request.mode == "plan":
+            return outcome_of(code, self._reader, None, stopped, self._request.run_id)
+        self._background.start()
+        self._background.wait(_RECORD_SECONDS)
+        try:
+            if self._background.error is not None:
+                raise self._background.error
+            run = self._record.load()
+        except CodeblueError as error:
+            self._emit(Warned(f"the record of this run could not be read: {error.message}"))
+            return _without_store(code, self._reader, stopped, self._request.run_id, error)
+        return outcome_of(code, self._reader, run, stopped, self._request.run_id)
+
+    def _show_branches(self) -> None:
+        branches: dict[tuple[str, str], list[str]] = {}
+        for task, condition, target in self._reader.skipped:
+            branches.setdefault((task, condition), []).append(target)
+        for (task, condition), targets in branches.items():
+            self._emit(Branch(task, [condition], targets))
+
+    def _summary(self, outcome: Outcome) -> Summary:
+        request, reader = self._request, self._reader
+        first = reader.first_accepted_at
+        if outcome.error and not any(failure.error == outcome.error for failure in reader.failures):
+            self._emit(Failure(outcome.error, outcome.hint, None, outcome.exit_code))
+        return Summary(
+            run=request.run_id,
+            runbook=request.runbook.name,
+            mode=request.mode,
+            outcome=outcome.outcome,
+            exit_code=outcome.exit_code,
+            seconds=round(time.time() - request.started_at, 3),
+            first_action_seconds=round(first - request.started_at, 3) if first is not None else None,
+            targets=outcome.targets,
+            error=outcome.error,
+            hint=outcome.hint,
+            next_step=outcome.next_step,
+        )
+
+    def _emit(self, message: Message) -> None:
+        if self._display_failed:
+            return
+        try:
+            self._output.emit(message)
+        except Exception:  # noqa: BLE001 - a fault of the display must not take the runner from a recovery
+            self._display_failed = True
+            traceback.print_exc(file=sys.stderr)
+
+    def _secrets(self) -> list[str]:
+        environment = _process_environment()
+        return [
+            *secrets_of(self._request.extra),
+            *(environment[name] for name in self._request.pass_env if name in environment),
+        ]
+
+
+class _Record:
+    """The run's record, and what earlier ones say about how long it takes."""
+
+    def __init__(self, request: Request, emit: t.Callable[[Message], None]) -> None:
+        self._request = request
+        self._emit = emit
+
+    def prepare(self) -> None:
+        """Import what is needed, and tell the budget."""
+        from codeblue.runner.cards import card_rto
+        from codeblue.runner.record import expected_seconds, open_record, smallest_rto
+
+        store = open_record()
+        expected, count = expected_seconds(store, self._request.runbook.id)
+        run = store.run(self._request.run_id)
+        # The run may not be open yet; then the card has to do.
+        rto = smallest_rto(run) if run else None
+        self._emit(Budget(rto or card_rto(self._request.runbook), expected, count))
+
+    def load(self) -> Run | None:
+        from codeblue.runner.record import open_record
+
+        return open_record().run(self._request.run_id)
+
+
+def invocation_of(request: Request) -> Invocation:
+    """What is kept of a request."""
+    return Invocation(
+        run_id=request.run_id,
+        runbook=request.runbook.name,
+        inventory=request.inventory,
+        limit=request.limit,
+        because=request.because,
+        accept=request.accept,
+        variable_files=tuple(str(source.path) for source in request.extra if isinstance(source, VariablesFile)),
+        variable_names=tuple(names_of(request.extra)),
+        pass_env=request.pass_env,
+        directory=str(request.directory),
+    )
+
+
+def _without_store(code: int, reader: EventReader, stopped: bool, run_id: str, error: CodeblueError) -> Outcome:
+    """The store is gone: what the play itself said has to do."""
+    judged = outcome_of(code, reader, None, stopped, run_id)
+    if reader.first_accepted_at is None or judged.exit_code in (0, 3):
+        return judged
+    return Outcome("failed_unsafe", 5, {}, judged.error or error.message, "a person has to look at the targets now")
+
+
+def _process_environment() -> dict[str, str]:
+    return dict(os.environ)
