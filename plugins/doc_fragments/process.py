@@ -6,13 +6,34 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """The option `process`."""
+    """The option `process`; with REQUIRED for modules that start or stop the unit."""
 
     DOCUMENTATION = r"""
 options:
   process:
-    description: The unit that runs the server. Required by modules that start or stop it.
+    description: The unit that runs the server.
     type: dict
+    suboptions:
+      manager:
+        description: Which process manager.
+        type: str
+        choices: [supervisor, systemd]
+        required: true
+      socket:
+        description: Path of supervisord's unix socket. Required with O(process.manager=supervisor).
+        type: path
+      unit:
+        description: Name of the unit, C(program) or C(group:program) for supervisord.
+        type: str
+        required: true
+"""
+
+    REQUIRED = r"""
+options:
+  process:
+    description: The unit that runs the server.
+    type: dict
+    required: true
     suboptions:
       manager:
         description: Which process manager.

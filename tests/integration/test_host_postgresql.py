@@ -6,13 +6,13 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
-from host_cluster import PASSWORD, Cluster, run_module, running_cluster
-
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_lsn import parse_lsn
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_password import scram_verifier
+from host_cluster import PASSWORD, Cluster, run_module, running_cluster
 
 
 @pytest.fixture
@@ -267,7 +267,7 @@ def test_rejoin_by_a_copy_when_the_data_is_unusable(cluster: Cluster) -> None:
     arguments = _rejoin_arguments(cluster, strategy="rewind_then_copy")
     rejoined = run_module("postgresql_rejoin", {**arguments, "step": cluster.step("rejoin")}).result
     assert rejoined["method"] == "copy", rejoined
-    assert os.path.isdir(rejoined["kept_data_dir"])
+    assert Path(rejoined["kept_data_dir"]).is_dir()
     assert rejoined["after"]["streaming_from"] == f"127.0.0.1:{cluster.ports['db2']}"
     cluster.wait_for("db1", "count(*) = 3 FROM written")
 
@@ -313,5 +313,5 @@ def test_a_foreign_server_is_never_killed(cluster: Cluster) -> None:
     fence = {**cluster.member("db1"), "state": "fenced", "step": cluster.step("fence")}
     result = run_module("postgresql_fence", fence).result
     assert result["fenced"]
-    assert os.path.exists(f"/proc/{stranger}") and cluster.postmaster_pid("db2") == stranger
+    assert Path(f"/proc/{stranger}").exists() and cluster.postmaster_pid("db2") == stranger
     assert cluster.sql("db2", "SELECT pg_is_in_recovery()") == [(True,)]
