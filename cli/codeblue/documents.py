@@ -299,7 +299,7 @@ def _steps(steps: Sequence[Mapping[str, Any]]) -> Lines:
 
 def _command(command: Mapping[str, Any]) -> Lines:
     yield ""
-    yield f"   By hand, on the {command['at']}:"
+    yield f"   By hand ({command['at']}):"
     if "danger" in command:
         yield ""
         yield f"   **Careful:** {command['danger']}"

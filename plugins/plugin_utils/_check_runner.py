@@ -13,7 +13,7 @@ import contextlib
 import importlib
 import time
 import typing as t
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
@@ -47,7 +47,8 @@ Result = t.TypeVar("Result")
 class Confirmation:
     """What repeated checks found.
 
-    :param results: the last result of each planned check, in the order of the plan.
+    :param results: the last result of each planned check, in the order of the plan. A check that had no answer yet
+        when enough was known is left out.
     :param observations: every try, oldest first; what the criteria are evaluated over.
     """
 
@@ -63,7 +64,6 @@ def run_checks(
     :param in_flight: how many are under way at the same time.
     :param deadline: seconds for the whole call; what was not answered by then fails as `timeout`.
     """
-
     preload(plan)
 
     async def work(session: _Session) -> list[CheckResult]:
@@ -78,6 +78,7 @@ def confirm(
     interval: float | None = None,
     in_flight: int = MOST_IN_FLIGHT,
     deadline: float | None = None,
+    enough: Callable[[Sequence[CheckResult]], bool] | None = None,
 ) -> Confirmation:
     """Repeat every check that fails until it failed often enough in a row, or until it is well.
 
@@ -85,17 +86,32 @@ def confirm(
 
     :param consecutive: instead of each check's own number of failures.
     :param interval: instead of each check's own seconds from the start of one try to the start of the next.
+    :param enough: asked after each try with all tries so far, oldest first; when it says yes the rest is not waited
+        for. Usually: a criterion fires. A dead primary is confirmed in a fraction of a second, while the services
+        that depend on it take seconds to say so.
     """
-
     preload(plan)
 
     async def work(session: _Session) -> Confirmation:
-        tries = await _all(
-            session.until_confirmed(planned, consecutive or planned.consecutive, interval or planned.interval)
-            for planned in plan
-        )
-        observations = sorted((each for series in tries for each in series), key=lambda result: result.at)
-        return Confirmation(tuple(series[-1] for series in tries), tuple(observations))
+        tries: list[list[CheckResult]] = [[] for _planned in plan]
+        known = asyncio.Event()
+
+        def observations() -> list[CheckResult]:
+            return sorted((each for series in tries for each in series), key=lambda result: result.at)
+
+        async def follow(planned: PlannedCheck, series: list[CheckResult]) -> None:
+            wanted, pace = consecutive or planned.consecutive, interval or planned.interval
+            async for result in session.until_confirmed(planned, wanted, pace):
+                series.append(result)
+                if enough is not None and not known.is_set() and enough(observations()):
+                    known.set()
+
+        everything = asyncio.ensure_future(_all(map(follow, plan, tries)))
+        waiting = asyncio.ensure_future(known.wait())
+        await asyncio.wait({everything, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if everything.done():
+            everything.result()
+        return Confirmation(tuple(series[-1] for series in tries if series), tuple(observations()))
 
     return _run(work, in_flight, deadline)
 
@@ -141,15 +157,18 @@ class _Session:
         self._slots = asyncio.Semaphore(max(1, in_flight))
         self._ends = None if deadline is None else loop.time() + deadline
 
-    async def until_confirmed(self, planned: PlannedCheck, consecutive: int, interval: float) -> list[CheckResult]:
+    async def until_confirmed(
+        self, planned: PlannedCheck, consecutive: int, interval: float
+    ) -> AsyncIterator[CheckResult]:
         """The tries of one check: up to the first that is well, or `consecutive` failures."""
-        tries: list[CheckResult] = []
-        while True:
+        for number in range(1, consecutive + 1):
             started = self._loop.time()
-            tries.append(await self.once(planned))
-            if tries[-1].ok or len(tries) >= consecutive or self._left() <= 0:
-                return tries
-            await asyncio.sleep(min(max(0.0, started + interval - self._loop.time()), max(0.0, self._left())))
+            result = await self.once(planned)
+            yield result
+            if result.ok or number == consecutive or self._left() <= 0:
+                return
+            pause = min(started + interval - self._loop.time(), self._left())
+            await asyncio.sleep(max(0.0, pause))
 
     async def once(self, planned: PlannedCheck) -> CheckResult:
         """One try. Never raises: whatever happens is the result."""

@@ -281,10 +281,10 @@ def _credentials(primary: MemberLook, refused: tuple[str, ...], findings: Findin
     evidence = []
     for role in refused:
         places = sorted(look.machine for look in findings.logins if look.role == role and look.accepted is False)
-        evidence.append(f"the server refuses the password that {', '.join(places)} has for {role}")
+        evidence.append(f"the server refuses the password for {role} that is on {', '.join(places)}")
         taken = sorted(look.machine for look in findings.logins if look.role == role and look.accepted)
         if taken:
-            evidence.append(f"and takes the one that {', '.join(taken)} has for {role}")
+            evidence.append(f"and takes the one that is on {', '.join(taken)}")
     failing = [result for result in findings.results if not result.ok]
     if failing:
         evidence.append(f"failing: {_names(failing)}")

@@ -290,6 +290,21 @@ def test_a_failure_is_confirmed_and_a_recovery_ends_the_tries(server: Server) ->
     assert 0.2 <= elapsed < 1.0
 
 
+def test_when_enough_is_known_slow_checks_are_not_waited_for(server: Server) -> None:
+    url = f"http://127.0.0.1:{server.port}"
+    checks = plan({"url": f"{url}/error"}, {"url": f"{url}/ok"}, {"url": f"{url}/silent"})
+    started = time.monotonic()
+    found = confirm(checks, 3, 0.05, enough=lambda seen: sum(not result.ok for result in seen) >= 3)
+    assert time.monotonic() - started < 1.0
+    assert [result.id for result in found.results] == ["c0", "c1"]
+    assert [result.ok for result in found.observations].count(False) == 3
+
+
+def test_an_error_of_the_caller_is_not_swallowed(server: Server) -> None:
+    with pytest.raises(ZeroDivisionError):
+        confirm(plan({"url": f"http://127.0.0.1:{server.port}/ok"}), enough=lambda seen: bool(1 // 0))
+
+
 def test_the_deadline_of_the_whole_call_holds(server: Server) -> None:
     checks = plan(
         *[{"url": f"http://127.0.0.1:{server.port}/silent"}] * 1, {"url": f"http://127.0.0.1:{server.port}/ok"}
