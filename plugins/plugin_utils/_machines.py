@@ -98,49 +98,23 @@ class Machines:
 
         :raises BadInput: a machine is not in the inventory.
         """
+        return self.start(calls).answers()
+
+    def start(self, calls: Sequence[MachineCall]) -> Batch:
+        """Start the calls and go on meanwhile; `Batch.answers` waits for them.
+
+        :raises BadInput: a machine is not in the inventory.
+        """
         for call in calls:
             if call.machine not in self._hostvars:
                 raise BadInput(
                     f"machine {call.machine!r} is not in the inventory", "add it to the group codeblue_machines"
                 )
-        answers: dict[int, MachineAnswer] = {}
-        waiting = list(enumerate(calls))
-        running: list[_Child] = []
-        try:
-            while waiting or running:
-                while waiting and len(running) < _MOST_AT_ONCE:
-                    position, call = waiting.pop(0)
-                    running.append(_Child(position, call, self._call_in_child))
-                self._collect(running, answers)
-        finally:
-            for child in running:
-                child.end()
-        return [answers[position] for position in range(len(calls))]
+        return Batch(calls, self._call_in_child)
 
     def variables(self, machine: str) -> dict[str, t.Any]:
         """The machine's variables as they stand in the inventory, not templated."""
         return t.cast("dict[str, t.Any]", self._hostvars.raw_get(machine))
-
-    @staticmethod
-    def _collect(running: list[_Child], answers: dict[int, MachineAnswer]) -> None:
-        """Read what has come, and end what is over its deadline."""
-        soonest = min(child.deadline for child in running)
-        ready, _nothing, _none = select.select(
-            [child.pipe for child in running], [], [], max(0.0, soonest - time.monotonic())
-        )
-        for child in list(running):
-            if child.pipe in ready:
-                answer = child.read()
-            elif child.deadline <= time.monotonic():
-                child.end()
-                answer = MachineAnswer(
-                    child.call.machine, unreachable=f"no answer within {child.call.seconds:g} s ({child.call.module})"
-                )
-            else:
-                continue
-            if answer is not None:
-                answers[child.position] = answer
-                running.remove(child)
 
     def _call_in_child(self, call: MachineCall) -> MachineAnswer:
         try:
@@ -198,6 +172,58 @@ class Machines:
         finally:
             runner.cleanup()
             connection.close()
+
+
+class Batch:
+    """Calls that are under way, at most `_MOST_AT_ONCE` of them at a time."""
+
+    def __init__(self, calls: Sequence[MachineCall], work: t.Callable[[MachineCall], MachineAnswer]) -> None:
+        self._number = len(calls)
+        self._waiting = list(enumerate(calls))
+        self._work = work
+        self._running: list[_Child] = []
+        self._answers: dict[int, MachineAnswer] = {}
+        self._fill()
+
+    def answers(self) -> list[MachineAnswer]:
+        """Wait for all and answer in the order of the calls."""
+        try:
+            while self._running:
+                self._collect()
+                self._fill()
+        finally:
+            self.end()
+        return [self._answers[position] for position in range(self._number)]
+
+    def end(self) -> None:
+        """End what is still under way."""
+        while self._running:
+            self._running.pop().end()
+
+    def _fill(self) -> None:
+        while self._waiting and len(self._running) < _MOST_AT_ONCE:
+            position, call = self._waiting.pop(0)
+            self._running.append(_Child(position, call, self._work))
+
+    def _collect(self) -> None:
+        """Read what has come, and end what is over its deadline."""
+        soonest = min(child.deadline for child in self._running)
+        ready, _nothing, _none = select.select(
+            [child.pipe for child in self._running], [], [], max(0.0, soonest - time.monotonic())
+        )
+        for child in list(self._running):
+            if child.pipe in ready:
+                answer = child.read()
+            elif child.deadline <= time.monotonic():
+                child.end()
+                answer = MachineAnswer(
+                    child.call.machine, unreachable=f"no answer within {child.call.seconds:g} s ({child.call.module})"
+                )
+            else:
+                continue
+            if answer is not None:
+                self._answers[child.position] = answer
+                self._running.remove(child)
 
 
 # Keys that Ansible adds to what a module returns.

@@ -1,0 +1,189 @@
+# Copyright: codeblue.recovery contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Finds out whether the card's criteria fire and why, for all targets in one call."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import typing as t
+from collections.abc import Mapping
+
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import Card
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._detection import Detection, dependents_of, detect
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_looks import Findings, MemberLook, member_look
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_postgresql import diagnose
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._looks import Looks, ServiceLook, count_commits_call
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._run_opening import card_of
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import StepAction
+
+_RUNNING = ("running", "active", "started")
+
+
+class ActionModule(StepAction):
+    """See plugins/modules/diagnose.py."""
+
+    BYPASS_HOST_LOOP = True
+    STAGE = "diagnose"
+    ARGUMENTS: t.ClassVar[dict[str, t.Any]] = {
+        "runbook": {"type": "str", "required": True},
+        "because": {"type": "str"},
+        "level": {"type": "str", "choices": ["shallow", "deep", "comprehensive"], "default": "deep"},
+    }
+
+    def act(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
+        card = card_of(arguments["runbook"])
+        targets = self.services(self.targets)
+        hostvars = self._variables["hostvars"]
+        names = [str(name) for name in self._variables["groups"].get("codeblue_services", [])]
+        dependents = self.services(dependents_of(self.targets, hostvars, names))
+        looks = Looks(self.machines, targets, self._secrets.add)
+        detection = detect(card, {**targets, **dependents}, arguments["level"])
+        seen = looks.answers()
+        found = {
+            name: self._diagnosis(service, seen[name], detection, [n for n, s in dependents.items() if name in s.depends_on])
+            for name, service in targets.items()
+        }
+        # A run that is taken up again acted on criteria that fired then; what it has mended since is silent now.
+        resumed = self._resumed()
+        proceed = detection.fired or bool(arguments["because"]) or resumed
+        if not self.check_mode:
+            self._record(detection, found)
+        return {
+            "proceed": proceed,
+            "detection": detection.as_dict(),
+            "targets": found,
+            "codeblue": {
+                "target": ", ".join(self.targets),
+                "summary": _summary(card, detection, found, proceed, resumed),
+            },
+        }
+
+    def _resumed(self) -> bool:
+        if self.check_mode:
+            return False
+        run = self.open_run(self.targets[0])
+        return any(record["kind"] == "run_reopened" for record in run.store.ledger_records(run.run_id))
+
+    def _diagnosis(
+        self, service: Service, look: ServiceLook, detection: Detection, dependents: list[str]
+    ) -> dict[str, t.Any]:
+        if service.host is not None and service.host.postgresql is not None:
+            return self._database(service, look, detection, dependents)
+        return _instances(look, detection, service.name)
+
+    def _database(
+        self, service: Service, look: ServiceLook, detection: Detection, dependents: list[str]
+    ) -> dict[str, t.Any]:
+        database = service.require_host().postgresql
+        assert database is not None
+        results = [result for result in detection.results if result.target in (service.name, *dependents)]
+        members = self._with_lost_commits(service, look)
+        findings = Findings(
+            results=results,
+            members=members,
+            gateway=look.gateway,
+            logins=look.logins,
+            first_failed_at=detection.first_failed_at,
+            now=time.time(),
+        )
+        diagnosis = diagnose(
+            findings, database.set_up_as_primary.machine, service.objectives.rpo, service.require_host().credentials
+        )
+        return {
+            **diagnosis.as_dict(),
+            "members": {name: dataclasses.asdict(member) for name, member in members.items()},
+            "received_lsn": {
+                name: (status.get("wal") or {}).get("received_lsn") for name, status in look.statuses.items()
+            },
+            "unreachable": dict(look.unreachable),
+        }
+
+    def _with_lost_commits(self, service: Service, look: ServiceLook) -> Mapping[str, MemberLook]:
+        """Ask the disk of a silent primary what the best standby lacks, when the disk holds more than that."""
+        database = service.require_host().postgresql
+        assert database is not None
+        standbys = [member for member in look.members.values() if member.is_standby and member.received is not None]
+        best = max(standbys, key=lambda member: member.received or 0, default=None)
+        if best is None or any(member.is_primary for member in look.members.values()):
+            return look.members
+        position = (look.statuses[best.machine].get("wal") or {}).get("received_lsn")
+        behind = [
+            member.machine
+            for member in look.members.values()
+            if not member.answers and member.log_end is not None and member.log_end > (best.received or 0)
+        ]
+        if not position or not behind:
+            return look.members
+        answers = self.look([count_commits_call(database, database.members[name], position) for name in behind])
+        again = {
+            answer.machine: member_look(answer.machine, answer.result) for answer in answers if answer.result is not None
+        }
+        return {**look.members, **again}
+
+    def _record(self, detection: Detection, found: Mapping[str, Mapping[str, t.Any]]) -> None:
+        run = self.open_run(self.targets[0])
+        said = detection.as_dict()
+        run.store.record(
+            run.run_id,
+            "detection",
+            {
+                "targets": self.targets,
+                "fired": detection.fired,
+                "criteria": said["criteria"],
+                "checks": said["failing"],
+                "seconds": said["seconds"],
+            },
+        )
+        for name, each in found.items():
+            run.store.record(
+                run.run_id,
+                "diagnosis",
+                {
+                    "target": name,
+                    "cause": each["cause"],
+                    "confidence": each["confidence"],
+                    "conclusive": each["cause"] != "inconclusive",
+                    "evidence": list(each["evidence"]),
+                },
+            )
+
+
+def _instances(look: ServiceLook, detection: Detection, name: str) -> dict[str, t.Any]:
+    """A service of instances: are its processes there, and does it work?"""
+    failing = [result for result in detection.results if result.target == name and not result.ok]
+    stopped = sorted(unit for unit, state in look.units.items() if state is not None and state.lower() not in _RUNNING)
+    silent = sorted(look.unreachable)
+    evidence = [f"{unit}: its process is {look.units[unit]}" for unit in stopped]
+    evidence += [f"{machine} cannot be reached: {look.unreachable[machine]}" for machine in silent]
+    evidence += [f"{result.id} fails ({result.error_class})" for result in failing[:5]]
+    if not failing and not stopped:
+        cause, confidence = "healthy", 0.95
+    elif silent and len(silent) == len(look.units):
+        cause, confidence = "machines_silent", 0.95
+    elif stopped:
+        cause, confidence = "processes_gone", 0.95
+    else:
+        # Processes run and the service does not work: its release, or something that it depends on.
+        cause, confidence = "not_working", 0.5
+    return {
+        "cause": cause,
+        "confidence": confidence,
+        "evidence": tuple(evidence),
+        "stopped": stopped,
+        "unreachable": dict(look.unreachable),
+    }
+
+
+def _summary(
+    card: Card, detection: Detection, found: Mapping[str, Mapping[str, t.Any]], proceed: bool, resumed: bool
+) -> str:
+    causes = ", ".join(f"{name}: {each['cause']}" for name, each in found.items())
+    if detection.fired:
+        return f"{causes} (fired: {', '.join(detection.fired_ids())})"
+    if resumed:
+        return f"{causes} (the run is taken up again)"
+    if proceed:
+        return f"{causes} (no criterion of {card.id} fires, acting because it was asked for)"
+    return f"no criterion of {card.id} fires: nothing will be changed; to act all the same give --because TEXT"

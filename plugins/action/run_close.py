@@ -1,0 +1,123 @@
+# Copyright: codeblue.recovery contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Closes one target of a run with its outcome; after a failure it looks first whether it was left safe."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError, Refused
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._machines import MachineCall
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._postgresql_arguments import member_arguments
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import StepAction
+
+_BY_STATUS = {"HEALTHY": "recovered", "DEGRADED": "degraded", "MAINTENANCE": "degraded", "DOWN": "failed_safe"}
+_BY_EXIT_CODE = {2: "bad_input", 3: "refused", 5: "failed_unsafe"}
+_EXIT_CODES = {"recovered": 0, "nothing_to_do": 0, "degraded": 4, "bad_input": 2, "refused": 3, "failed_safe": 1}
+_LOOK_SECONDS = 8.0
+
+
+class ActionModule(StepAction):
+    """See plugins/modules/run_close.py."""
+
+    STAGE = "close"
+    ARGUMENTS: t.ClassVar[dict[str, t.Any]] = {
+        "outcome": {"type": "str", "choices": ["validated", "nothing_to_do", "failed"], "required": True},
+        "validation": {"type": "dict"},
+        "failure": {"type": "dict"},
+    }
+
+    def act(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
+        outcome, detail = self._judge(arguments)
+        if self.check_mode:
+            return {"outcome": outcome, "codeblue": {"summary": f"would close the run, as things stand: {outcome}"}}
+        try:
+            gate = self.open_run()
+        except Refused:
+            # What failed was the opening itself: there is nothing to close, and what it said is the failure.
+            return self._result(outcome, detail, arguments["outcome"], "no run was open")
+        run = gate.store.close_target(gate.run_id, self.target, outcome, detail)
+        said = f"run {run.run_id}: {outcome}" + (f", {detail['reason']}" if detail.get("reason") else "")
+        return {
+            **self._result(outcome, detail, arguments["outcome"], said),
+            "run_id": run.run_id,
+            "run_status": run.status,
+            "ansible_stats": {
+                "data": {"codeblue_run_id": run.run_id, "codeblue_outcome": outcome},
+                "per_host": True,
+                "aggregate": False,
+            },
+        }
+
+    def _judge(self, arguments: dict[str, t.Any]) -> tuple[str, dict[str, t.Any]]:
+        if arguments["outcome"] == "nothing_to_do":
+            return "nothing_to_do", {"reason": "no detection criterion fired, nothing was changed"}
+        if arguments["outcome"] == "validated":
+            service = ((arguments["validation"] or {}).get("services") or {}).get(self.target) or {}
+            outcome = _BY_STATUS.get(str(service.get("status")), "failed_safe")
+            overall = (arguments["validation"] or {}).get("outcome")
+            if outcome == "recovered" and overall != "recovered":
+                # The target works and a service that depends on it does not: it is not back for people.
+                outcome = "degraded"
+            reasons = list(service.get("reasons") or (arguments["validation"] or {}).get("reasons") or [])
+            detail: dict[str, t.Any] = {"validation": reasons[:10] or ["every check passed"]}
+            if outcome != "recovered" and reasons:
+                detail["reason"] = reasons[0]
+            return outcome, detail
+        return self._judge_failure(arguments["failure"] or {})
+
+    def _judge_failure(self, failure: dict[str, t.Any]) -> tuple[str, dict[str, t.Any]]:
+        said = failure.get("codeblue") or {}
+        reason = str(said.get("error") or failure.get("msg") or "a step failed")
+        outcome = _BY_EXIT_CODE.get(int(said.get("exit_code") or 1), "failed_safe")
+        detail: dict[str, t.Any] = {"reason": reason[:500]}
+        if said.get("hint"):
+            detail["next_step"] = str(said["hint"])[:500]
+        unsafe = self._unsafe()
+        if unsafe:
+            outcome = "failed_unsafe"
+            detail["unsafe"] = unsafe
+        return outcome, detail
+
+    def _unsafe(self) -> str | None:
+        """Why the target cannot be left as it is; two writable primaries are what a failed recovery must not leave."""
+        try:
+            service = self.service()
+        except CodeblueError:
+            return None
+        database = service.host.postgresql if service.host is not None else None
+        if database is None:
+            return None
+        answers = self.look(
+            [
+                MachineCall(
+                    member.machine,
+                    "codeblue.recovery.postgresql_status",
+                    member_arguments(database, member),
+                    _LOOK_SECONDS,
+                    check_mode=True,
+                )
+                for member in database.members.values()
+            ]
+        )
+        writable = [
+            answer.machine
+            for answer in answers
+            if answer.result is not None
+            and (answer.result.get("sql") or {}).get("answers")
+            and answer.result.get("in_recovery") is False
+        ]
+        return f"{' and '.join(writable)} both take writes" if len(writable) > 1 else None
+
+    def _result(self, outcome: str, detail: dict[str, t.Any], asked: str, summary: str) -> dict[str, t.Any]:
+        result: dict[str, t.Any] = {"outcome": outcome, "detail": detail, "codeblue": {"summary": summary}}
+        if asked == "failed" or outcome in ("failed_safe", "failed_unsafe"):
+            # Rescued plays end with 0: the failure is said again, after the run was closed.
+            reason = detail.get("unsafe") or detail.get("reason") or outcome
+            result |= {"failed": True, "msg": f"{self.target}: {outcome}: {reason}"}
+            result["codeblue"] |= {
+                "error": f"{self.target}: {reason}",
+                "hint": detail.get("next_step") or "the record says what was done: codeblue report",
+                "exit_code": _EXIT_CODES.get(outcome, 5),
+            }
+        return result
