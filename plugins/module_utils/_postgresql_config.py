@@ -57,13 +57,16 @@ class Upstream:
         )
 
 
-def place_standby_signal(member: Member) -> bool:
+def place_standby_signal(member: Member, data_dir: t.Optional[str] = None) -> bool:
     """Have the server start as a standby from now on; True when the file was not there before.
 
     A running server does not notice. A directory that is gone needs none.
+
+    :param data_dir: the member's own by default.
     """
-    path = member.path("standby.signal")
-    if os.path.exists(path) or not os.access(member.path("PG_VERSION"), os.R_OK):
+    directory = data_dir or member.data_dir
+    path = os.path.join(directory, "standby.signal")
+    if os.path.exists(path) or not os.access(os.path.join(directory, "PG_VERSION"), os.R_OK):
         return False
     write_file(path, b"", 0o600, owner_of_server(member))
     return True

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._atomic_file import sync_directory, write_file
 from ansible_collections.codeblue.recovery.plugins.module_utils._deadline import Deadline
-from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError, Refused
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_config import place_standby_signal
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_member import Member
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_processes import (
@@ -90,6 +90,17 @@ def look_at_fence(member: Member, unit: ProcessUnit, deadline: Deadline) -> Stat
     }
 
 
+def settle_after_rejoin(unit: ProcessUnit, record_path: str, deadline: Deadline) -> None:
+    """A member that follows the new primary starts at boot again, and its standby.signal is its own now."""
+    record = FenceRecord.read(record_path)
+    if record is None:
+        return
+    if record.start_at_boot_taken:
+        unit.set_start_at_boot(True, deadline)
+    os.unlink(record_path)
+    sync_directory(os.path.dirname(record_path))
+
+
 def judge(seen: State) -> Evidence:
     """The conditions of a fence, each with what was seen. All that are decisive must hold.
 
@@ -150,6 +161,10 @@ def release(member: Member, unit: ProcessUnit, record_path: str, deadline: Deadl
     record = FenceRecord.read(record_path)
     if record is None:
         return
+    if server_processes(member.data_dir):
+        raise Refused(
+            "the server in %s runs again" % member.data_dir, "a member that was rejoined needs no release of its fence"
+        )
     if record.data_dir != member.data_dir:
         raise CodeblueError("%s is about %s, not %s" % (record_path, record.data_dir, member.data_dir))
     if record.signal_file_made and os.path.exists(member.path("standby.signal")):

@@ -1,46 +1,36 @@
 # Copyright: codeblue.recovery contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Makes a former primary, or a standby that fell behind, a standby of the new primary."""
+"""Brings the data of a stopped member in line with the new primary, by pg_rewind or by a full copy."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import typing as t
-from dataclasses import dataclass
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._atomic_file import sync_directory
 from ansible_collections.codeblue.recovery.plugins.module_utils._deadline import Deadline
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError, Refused
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_commands import (
+    ControlData,
     postgresql_tool,
     read_control_data,
     read_setting,
 )
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_config import (
-    Upstream,
     conninfo,
-    follow,
-    own_config,
     owner_of_server,
     place_standby_signal,
-    restore_config,
 )
-from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_member import Login, Member
-from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_processes import (
-    read_postmaster_file,
-    server_processes,
-)
-from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_promote import ensure_slots
-from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_sql import PsqlSession, SqlUnavailable
-from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_start import start_and_wait
-from ansible_collections.codeblue.recovery.plugins.module_utils._proc import read_process
-from ansible_collections.codeblue.recovery.plugins.module_utils._process_manager import ProcessUnit
+from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_follow import Rejoin
+from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_member import Member
+from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_rejoin_notes import RejoinNotes
 
 State = t.Dict[str, t.Any]
 
-REWIND, COPY, NONE = "rewind", "copy", "none"
+FOLLOW, REWIND, COPY, NONE = "follow", "rewind", "copy", "none"
 
+_STANDBY_STATES = frozenset(("in archive recovery", "shut down in recovery"))
 # A full copy needs room for the cluster and for the log that is written meanwhile.
 _ROOM_FACTOR = 1.1
 
@@ -49,116 +39,73 @@ class RewindImpossible(CodeblueError):
     """pg_rewind cannot do it; a full copy can."""
 
 
-@dataclass(frozen=True)
-class Rejoin:
-    """One rejoin.
+def check_cluster(member: Member, source: State, deadline: Deadline) -> t.Optional[ControlData]:
+    """The member's control file, or None when it cannot be read.
 
-    :param source: administrative login at the new primary.
-    :param pass_fds: the lock of the step, held by the long tools as well.
+    :raises Refused: the data directory belongs to another cluster, and nothing may be done to it.
     """
-
-    member: Member
-    unit: ProcessUnit
-    source: Login
-    upstream: Upstream
-    pass_fds: t.Tuple[int, ...] = ()
-
-
-def look_at_follower(member: Member, upstream: Upstream, deadline: Deadline) -> State:
-    """Whether the member streams from that primary already."""
-    state: State = {"running": bool(server_processes(member.data_dir)), "in_recovery": None, "streaming_from": None}
-    if not state["running"]:
-        return state
-    try:
-        with PsqlSession(member.login, deadline.within(3.0)) as sql:
-            state["in_recovery"] = sql.flag("pg_is_in_recovery()")
-            receivers = sql.rows("SELECT status, sender_host, sender_port FROM pg_stat_wal_receiver")
-    except SqlUnavailable as error:
-        state["sql"] = error.kind
-        return state
-    if receivers and receivers[0]["status"] == "streaming":
-        state["streaming_from"] = "%(sender_host)s:%(sender_port)d" % receivers[0]
-    return state
-
-
-def follows(state: State, upstream: Upstream) -> bool:
-    """The member is where it should be."""
-    return bool(state["in_recovery"] and state["streaming_from"] == "%s:%d" % (upstream.address, upstream.port))
-
-
-def prepare_source(job: Rejoin, deadline: Deadline) -> State:
-    """Check the new primary, make the slot, and have its control file name the new timeline.
-
-    :returns: system_identifier, timeline and size in bytes.
-    :raises Refused: it is no primary.
-    """
-    with PsqlSession(job.source, deadline) as sql:
-        if sql.flag("pg_is_in_recovery()"):
-            raise Refused(
-                "the server at %s:%d is a standby itself" % (job.upstream.address, job.upstream.port),
-                "promote it first, or name the primary",
-            )
-        ensure_slots(sql, [job.upstream.slot])
-        # pg_rewind reads the timeline from the source's control file, which a fresh promotion has not written yet.
-        sql.execute("CHECKPOINT")
-        return sql.row(
-            "SELECT (SELECT system_identifier::text FROM pg_control_system()) AS system_identifier,"
-            " (SELECT timeline_id FROM pg_control_checkpoint()) AS timeline,"
-            " (SELECT sum(pg_database_size(oid))::bigint FROM pg_database) AS bytes"
-        )
-
-
-def require_stopped(member: Member, deadline: Deadline) -> None:
-    """No process works on the data directory, and a stale postmaster.pid is out of the way.
-
-    :raises Refused: the server runs.
-    :raises CodeblueError: the dead postmaster is not reaped by its parent.
-    """
-    running = server_processes(member.data_dir)
-    if running:
-        raise Refused(
-            "%s is in use by process %d" % (member.data_dir, running[0].pid), "fence the member with postgresql_fence"
-        )
-    named = read_postmaster_file(member.data_dir)
-    if named is None:
-        return
-    # PostgreSQL refuses a directory whose pid file names a living process, and a zombie counts as one. The number
-    # may also belong to a stranger by now; no server works here, so the file says nothing any more.
-    entry = read_process(named.pid)
-    if entry is not None and entry.state == "Z" and not deadline.within(5.0).wait_until(lambda: entry.gone_for_good):
-        raise CodeblueError(
-            "the dead postmaster %d was not reaped by its parent %d" % (named.pid, entry.ppid), "restart that parent"
-        )
-    os.unlink(member.path("postmaster.pid"))
-
-
-def rewind(job: Rejoin, source: State, deadline: Deadline) -> None:
-    """Bring the stopped member back to the point where its history parted from the new primary's.
-
-    :raises RewindImpossible: it cannot be done this way; the data directory may be spoilt.
-    """
-    member = job.member
     try:
         control = read_control_data(member, deadline)
-    except CodeblueError as error:
-        raise RewindImpossible(error.message) from error
+    except CodeblueError:
+        return None
     if control.system_identifier != source["system_identifier"]:
         raise Refused(
             "%s belongs to cluster %s, the primary to %s"
             % (member.data_dir, control.system_identifier, source["system_identifier"]),
             "check the data directory of the member",
         )
+    return control
+
+
+def may_follow(control: t.Optional[ControlData], notes: RejoinNotes, member: Member) -> bool:
+    """The data are those of a standby, so that following is worth a try before anything is overwritten.
+
+    That holds for a standby which merely stopped, and for a member that an earlier attempt has rewound.
+    """
+    if control is None or control.state not in _STANDBY_STATES:
+        return False
+    return not notes.rewinding or (notes.same_boot and _rewound(member))
+
+
+def rewind(job: Rejoin, control: t.Optional[ControlData], notes: RejoinNotes, deadline: Deadline) -> RejoinNotes:
+    """Bring the stopped member back to the point where its history parted from the new primary's.
+
+    :raises RewindImpossible: it cannot be done this way; the data directory may be spoilt.
+    """
+    member = job.member
+    if control is None:
+        raise RewindImpossible("the control file of %s cannot be read" % member.data_dir)
+    if notes.rewinding:
+        raise RewindImpossible("an earlier pg_rewind of %s was cut off" % member.data_dir)
     if not (control.data_checksums or control.wal_log_hints):
         raise RewindImpossible("the cluster has neither data checksums nor wal_log_hints")
-    kept = own_config(member)
+    if not control.clean and control.state in _STANDBY_STATES:
+        # A standalone server would end a standby's recovery with a checkpoint of its own on the primary's timeline,
+        # and pg_rewind would not see that the histories have parted.
+        raise RewindImpossible("the member died as a standby and cannot follow")
+    notes = notes.keep_config(member)
     try:
         if not control.clean:
             _finish_crash_recovery(job, deadline)
+        # What makes it impossible shows here, while the directory is still whole.
+        _run_pg_rewind(job, deadline, "--dry-run")
+        notes = notes.mark_rewinding(True)
         _run_pg_rewind(job, deadline)
+        notes = notes.mark_rewinding(False)
     finally:
         # Whatever happened, the directory must not start as a primary, nor with the other one's configuration.
-        restore_config(member, kept)
         place_standby_signal(member)
+        notes = notes.put_config_back(member)
+    return notes
+
+
+def _rewound(member: Member) -> bool:
+    """pg_rewind came to its end: it writes this file last but for the control file."""
+    try:
+        with open(member.path("backup_label"), encoding="utf-8", errors="replace") as stream:
+            return "BACKUP METHOD: pg_rewind" in stream.read(4096)
+    except FileNotFoundError:
+        return False
 
 
 def _finish_crash_recovery(job: Rejoin, deadline: Deadline) -> None:
@@ -180,9 +127,10 @@ def _finish_crash_recovery(job: Rejoin, deadline: Deadline) -> None:
         raise RewindImpossible("the member's own log cannot be replayed: " + answer.complaint())
 
 
-def _run_pg_rewind(job: Rejoin, deadline: Deadline) -> None:
+def _run_pg_rewind(job: Rejoin, deadline: Deadline, *options: str) -> None:
     member, source = job.member, job.source
     arguments = [
+        *options,
         "--target-pgdata=" + member.data_dir,
         "--source-server="
         + conninfo(host=source.host, port=str(source.port), user=source.user, dbname=source.database),
@@ -200,11 +148,13 @@ def _run_pg_rewind(job: Rejoin, deadline: Deadline) -> None:
         raise RewindImpossible(answer.complaint())
 
 
-def copy(job: Rejoin, source: State, aside: str, deadline: Deadline) -> str:
+def copy(
+    job: Rejoin, source: State, notes: RejoinNotes, aside: str, deadline: Deadline
+) -> t.Tuple[RejoinNotes, t.Optional[str]]:
     """Take a full copy of the new primary; the old directory is kept under another name.
 
     :param aside: tells the new directories' names apart from those of other runs.
-    :returns: where the old data directory is now.
+    :returns: the notes, and where the old data directory is now, None when there was none.
     :raises CodeblueError: there is no room, or the copy failed; the old directory is then still in place.
     """
     member = job.member
@@ -214,9 +164,8 @@ def copy(job: Rejoin, source: State, aside: str, deadline: Deadline) -> str:
             "rebuild this member by hand with pg_basebackup --tablespace-mapping",
         )
     fresh = "%s.new-%s" % (member.data_dir, aside)
-    old = "%s.before-%s" % (member.data_dir, aside)
     _require_room(member, int(source["bytes"]))
-    kept = own_config(member) if os.path.isdir(member.data_dir) else {}
+    notes = notes.keep_config(member)
     _make_fresh_directory(member, fresh)
     answer = postgresql_tool(
         member,
@@ -230,13 +179,14 @@ def copy(job: Rejoin, source: State, aside: str, deadline: Deadline) -> str:
     if not answer.ok:
         shutil.rmtree(fresh)
         raise CodeblueError("the copy from the new primary failed: " + answer.complaint(), "look at its server log")
-    if os.path.lexists(member.data_dir):
+    # The copy has to bear the signal before it bears the name: it must not start as a second primary.
+    place_standby_signal(member, fresh)
+    old = _free_name("%s.before-%s" % (member.data_dir, aside)) if os.path.lexists(member.data_dir) else None
+    if old is not None:
         os.rename(member.data_dir, old)
     os.rename(fresh, member.data_dir)
     sync_directory(os.path.dirname(member.data_dir))
-    restore_config(member, kept)
-    place_standby_signal(member)
-    return old
+    return notes.mark_rewinding(False).put_config_back(member), old
 
 
 def _require_room(member: Member, needed: int) -> None:
@@ -258,22 +208,10 @@ def _make_fresh_directory(member: Member, path: str) -> None:
         os.chown(path, *owner)
 
 
-def start_following(job: Rejoin, deadline: Deadline) -> State:
-    """Start the member and wait until it streams from the new primary on its timeline.
-
-    :raises CodeblueError: it does not get there in time.
-    """
-    follow(job.member, job.upstream)
-    start_and_wait(job.member, job.unit, deadline)
-    seen: t.List[State] = []
-
-    def streaming() -> bool:
-        seen.append(look_at_follower(job.member, job.upstream, deadline))
-        return follows(seen[-1], job.upstream)
-
-    if not deadline.wait_until(streaming, 0.05):
-        raise CodeblueError(
-            "the member runs and does not stream from %s:%d" % (job.upstream.address, job.upstream.port),
-            "look at its log; the replication login or a missing part of the log are the usual reasons",
-        )
-    return seen[-1]
+def _free_name(path: str) -> str:
+    """The path, or with a number behind it when an earlier attempt of the step has used it."""
+    number, candidate = 1, path
+    while os.path.lexists(candidate):
+        number += 1
+        candidate = "%s-%d" % (path, number)
+    return candidate

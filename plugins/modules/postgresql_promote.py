@@ -148,7 +148,7 @@ def perform(params: t.Dict[str, t.Any], context: StepContext) -> StepOutcome:
             "settings_removed": [],
             "synchronous_standby_names": sql.value("current_setting('synchronous_standby_names')"),
         }
-        if not standby and not before["missing_slots"]:
+        if not standby and not before["missing_slots"] and context.before_first_attempt is None:
             return StepOutcome(False, before, before, extra)
         if context.check_mode:
             wished = {"in_recovery": False, "missing_slots": [], "timeline": before["timeline"] + (1 if standby else 0)}
@@ -156,7 +156,7 @@ def perform(params: t.Dict[str, t.Any], context: StepContext) -> StepOutcome:
         context.accept(before)
         if standby:
             promote(sql, deadline)
-            prove_write(sql)
+        prove_write(sql)
         extra["slots_made"] = ensure_slots(sql, params["slots"])
         extra["settings_removed"] = forget_old_primary(sql)
         return StepOutcome(True, before, _look(sql, params["slots"]), extra)

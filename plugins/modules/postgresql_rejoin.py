@@ -11,9 +11,10 @@ short_description: Make a former primary a standby of the new one
 version_added: 0.1.0
 author: codeblue.recovery contributors (@codeblue-recovery)
 description:
-  - Brings a stopped member back by C(pg_rewind), after replaying its own log when it had died, or by a full copy.
+  - A member that was a standby merely follows the new primary where that works. Otherwise a stopped member is brought
+    back by C(pg_rewind), after replaying its own log when it had died, or by a full copy.
   - Keeps the member's own configuration files, and has it follow the new primary through a replication slot.
-  - Starts it and waits until it streams.
+  - Starts it and waits until it streams. A fence of the member is settled then.
   - A member that streams from the new primary already is left alone. One that runs as a primary is refused.
   - With a full copy the old data directory is kept beside the new one until a person removes it.
 options:
@@ -105,7 +106,7 @@ after:
   type: dict
   sample: {running: true, in_recovery: true, streaming_from: "10.0.0.12:5432"}
 method:
-  description: How it was done, V(rewind), V(copy) or V(none).
+  description: How it was done, V(follow), V(rewind), V(copy) or V(none).
   returned: success
   type: str
 rewind_error:
@@ -142,21 +143,31 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._host_module imp
     run_step_module,
 )
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_config import Upstream
-from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_member import Login, Member
-from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_rejoin import (
-    COPY,
-    NONE,
-    REWIND,
+from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_fence import (
+    FenceRecord,
+    settle_after_rejoin,
+)
+from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_follow import (
     Rejoin,
-    RewindImpossible,
-    copy,
     follows,
     look_at_follower,
     prepare_source,
     require_stopped,
-    rewind,
     start_following,
 )
+from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_member import Login, Member
+from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_rejoin import (
+    COPY,
+    FOLLOW,
+    NONE,
+    REWIND,
+    RewindImpossible,
+    check_cluster,
+    copy,
+    may_follow,
+    rewind,
+)
+from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_rejoin_notes import RejoinNotes
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_start import stop_and_wait
 from ansible_collections.codeblue.recovery.plugins.module_utils._process_manager import process_unit
 
@@ -167,8 +178,10 @@ def perform(params: t.Dict[str, t.Any], context: StepContext) -> StepOutcome:
     """Rejoin unless it follows already."""
     deadline = Deadline(params["timeout"])
     job = _job(params, context)
-    before = look_at_follower(job.member, job.upstream, deadline)
+    before = look_at_follower(job.member, deadline)
     if follows(before, job.upstream):
+        if not context.check_mode:
+            _finish(job, params, deadline)
         return StepOutcome(False, before, before, {"method": NONE})
     if before["running"] and before["in_recovery"] is not True:
         raise Refused(
@@ -179,29 +192,56 @@ def perform(params: t.Dict[str, t.Any], context: StepContext) -> StepOutcome:
         return StepOutcome(True, before, wished, {"method": COPY if params["strategy"] == COPY else REWIND})
     context.accept(before)
     source = prepare_source(job, deadline)
-    if before["running"]:
-        stop_and_wait(job.member, job.unit, deadline.within(_STOP_SECONDS))
-    require_stopped(job.member, deadline)
-    extra = _bring_back(job, params, source, deadline)
-    after = start_following(job, deadline)
+    _stop(job, before["running"], deadline)
+    after, extra = _bring_back(job, params, source, deadline)
+    _finish(job, params, deadline)
     return StepOutcome(True, before, after, {**extra, "timeline": source["timeline"]})
 
 
 def _bring_back(
     job: Rejoin, params: t.Dict[str, t.Any], source: t.Dict[str, t.Any], deadline: Deadline
-) -> t.Dict[str, t.Any]:
-    extra: t.Dict[str, t.Any] = {"method": REWIND}
-    if params["strategy"] != COPY:
+) -> t.Tuple[t.Dict[str, t.Any], t.Dict[str, t.Any]]:
+    """The cheapest way that works: follow as it is, rewind, copy."""
+    member, strategy = job.member, params["strategy"]
+    notes = _notes(job, params)
+    control = check_cluster(member, source, deadline)
+    if strategy != COPY and may_follow(control, notes, member):
+        notes = notes.put_config_back(member)
         try:
-            rewind(job, source, deadline)
-            return extra
+            return start_following(job, deadline), {"method": FOLLOW}
+        except CodeblueError:
+            # Its history has parted from the primary's, or a part of the log is gone. What follows tells which.
+            _stop(job, True, deadline)
+            control = check_cluster(member, source, deadline)
+    extra: t.Dict[str, t.Any] = {"method": REWIND}
+    if strategy != COPY:
+        try:
+            rewind(job, control, notes, deadline)
+            return start_following(job, deadline), extra
         except RewindImpossible as error:
-            if params["strategy"] == REWIND:
+            if strategy == REWIND:
                 raise CodeblueError(error.message, "a full copy can do it: strategy rewind_then_copy") from error
             extra["rewind_error"] = error.message
     extra["method"] = COPY
-    extra["kept_data_dir"] = copy(job, source, params["step"]["run_id"], deadline)
-    return extra
+    _notes_after, extra["kept_data_dir"] = copy(job, source, _notes(job, params), params["step"]["run_id"], deadline)
+    return start_following(job, deadline), extra
+
+
+def _stop(job: Rejoin, running: bool, deadline: Deadline) -> None:
+    if running:
+        stop_and_wait(job.member, job.unit, deadline.within(_STOP_SECONDS))
+    require_stopped(job.member, deadline)
+
+
+def _notes(job: Rejoin, params: t.Dict[str, t.Any]) -> RejoinNotes:
+    return RejoinNotes.read(params["step"]["lock_dir"], params["step"]["target"], job.member.port)
+
+
+def _finish(job: Rejoin, params: t.Dict[str, t.Any], deadline: Deadline) -> None:
+    """What an earlier fence and the rejoin itself had put aside is settled."""
+    step = params["step"]
+    settle_after_rejoin(job.unit, FenceRecord.path(step["lock_dir"], step["target"], job.member.port), deadline)
+    _notes(job, params).forget()
 
 
 def _job(params: t.Dict[str, t.Any], context: StepContext) -> Rejoin:
