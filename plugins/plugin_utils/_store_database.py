@@ -7,9 +7,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import random
 import sqlite3
 import stat
 import threading
+import time
 import typing as t
 import weakref
 from collections.abc import Callable, Iterator
@@ -198,10 +200,10 @@ class Database:
             if not fresh and self.dialect == "postgresql":
                 # The server may have gone since the last use: found out here, where nothing is lost by it.
                 connection.exec_driver_sql("SELECT 1")
-        except DBAPIError:
+        except (DBAPIError, sqlite3.Error):
+            self.close()
             if fresh or self.dialect == "sqlite":
                 raise
-            self.close()
             return self._begin(writes)
         return connection
 
@@ -263,7 +265,26 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.info.get("writes") else "BEGIN")
+    if not connection.info.get("writes"):
+        connection.exec_driver_sql("BEGIN")
+        return
+    # SQLite's own wait sleeps up to 100 ms between its tries: beside a busy writer it can starve for the whole
+    # of its time. Short, irregular sleeps get their turn.
+    deadline = time.monotonic() + _BUSY_SECONDS
+    cursor = t.cast(sqlite3.Connection, connection.connection.driver_connection).cursor()
+    cursor.execute("PRAGMA busy_timeout=0")
+    try:
+        while True:
+            try:
+                cursor.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                    raise
+            time.sleep(random.uniform(0.0005, 0.003))
+    finally:
+        cursor.execute(f"PRAGMA busy_timeout={_BUSY_SECONDS * 1000}")
+        cursor.close()
 
 
 _every_database: weakref.WeakSet[Database] = weakref.WeakSet()
