@@ -23,13 +23,6 @@ _APPROVER_NAMES = {
     "cto": "the CTO",
     "compliance_officer": "the compliance officer",
 }
-_AUDIENCES = {
-    "clinical_staff": "clinical staff",
-    "engineering": "engineering",
-    "management": "management",
-    "public": "the public",
-}
-
 # More than one empty line in a row, as the pieces leave them.
 _EMPTY_LINES = re.compile(r"\n{3,}")
 
@@ -220,7 +213,7 @@ def _communication(card: Mapping[str, Any]) -> Lines:
     for template in communication["templates"]:
         yield ""
         yield (
-            f"**When it is {template['moment']}, to {_AUDIENCES[template['audience']]}** by "
+            f"**When it is {template['moment']}, to {_words([template['audience']])}** by "
             f"{_words(template['channels'])}: *{template['subject']}*"
         )
         yield ""

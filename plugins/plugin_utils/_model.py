@@ -82,7 +82,7 @@ class Service:
         """
         if self.host is None:
             raise BadInput(
-                f"{self.name}: platform {self.platform} is not supported on this platform yet",
+                f"{self.name}: is not supported on platform {self.platform} yet",
                 "this action works on platform host",
             )
         return self.host
