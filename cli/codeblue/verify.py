@@ -26,7 +26,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 FORMAT = "codeblue-ledger-1"
 NO_RECORD = "0" * 64
 OK, BAD, BAD_INPUT, UNPROVEN = 0, 1, 2, 4
-_HEAD_FIELDS = ("run_id", "segment", "seq", "hash", "key_id", "signature")
+_HEAD_FIELDS = ("head", "run_id", "segment", "seq", "hash", "at", "kind", "key_id", "signature")
+_ENTRY_FIELDS = ("record", "hash", "key_id", "signature")
 _LARGEST_FILE = 256 * 1024 * 1024
 
 
@@ -72,6 +73,7 @@ class Verdict:
 class _Record:
     segment: int
     seq: int
+    at: str
     kind: str
     prev: str
     hash: str
@@ -100,7 +102,10 @@ class _Keys:
             raise Damaged(f"{what} is signed by another key ({str(head['key_id'])[:16]}…)", segment, seq)
         message = f"{FORMAT} head {head['run_id']} {segment} {seq} {head['hash']}"
         try:
-            key.verify(bytes.fromhex(str(head["signature"])), message.encode("utf-8"))
+            signature = bytes.fromhex(str(head["signature"]))
+            if signature.hex() != head["signature"]:
+                raise ValueError("not as it was written")
+            key.verify(signature, message.encode("utf-8"))
         except (InvalidSignature, ValueError):
             raise Damaged(f"{what} has a wrong signature", segment, seq) from None
 
@@ -171,8 +176,9 @@ def _parse(lines: Sequence[str]) -> tuple[str, list[Mapping[str, Any]], list[Map
         raise UnusableInput("this is no export of a codeblue record")
     entries = [item for item in parsed[1:] if "record" in item]
     own_heads = [item for item in parsed[1:] if "head" in item]
-    if len(entries) + len(own_heads) != len(parsed) - 1:
-        raise Damaged("the export holds lines that are neither records nor heads")
+    exact = {frozenset(_ENTRY_FIELDS), frozenset(_HEAD_FIELDS)}
+    if any(frozenset(item) not in exact or item.get("head", FORMAT) != FORMAT for item in parsed[1:]):
+        raise Damaged("the export holds a line that is neither a record nor a head")
     if not entries:
         raise Damaged("the export holds no record", 0, 0)
     return str(parsed[0]["run"]), entries, own_heads
@@ -217,9 +223,11 @@ def _record(entry: Mapping[str, Any]) -> _Record:
         if type(segment) is not int or type(seq) is not int or not isinstance(body["fields"], dict):
             raise TypeError
         _signed(entry)
-        return _Record(segment, seq, str(body["kind"]), str(body["prev"]), str(entry["hash"]), body["fields"])
+        return _Record(
+            segment, seq, str(body["at"]), str(body["kind"]), str(body["prev"]), str(entry["hash"]), body["fields"]
+        )
     except (KeyError, TypeError):
-        raise Damaged("a record of the export lacks its parts") from None
+        raise Damaged("a record of the export is not made as records are") from None
 
 
 def _signed(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -268,7 +276,7 @@ def _check_own_end(
     ends = {head.get("segment"): head for head in own_heads}
     for segment, records in segments.items():
         head = ends.get(segment)
-        if head is None or not all(name in head for name in _HEAD_FIELDS):
+        if head is None:
             raise Damaged(
                 f"the export is cut off after {_name(segment, len(records) - 1)}: its head is missing",
                 segment,
@@ -304,7 +312,8 @@ def _compare(run: str, head: Mapping[str, Any], records: Sequence[_Record]) -> N
     if seq >= len(records):
         missing = f"{seq - len(records) + 1} missing at the end" if records else "all of its chain is missing"
         raise Damaged(f"{_name(segment, len(records))} and later are missing: {missing}", segment, len(records))
-    if records[seq].hash != head["hash"]:
+    record = records[seq]
+    if (record.hash, record.at, record.kind) != (head["hash"], head["at"], head["kind"]):
         raise Damaged(f"{_name(segment, seq)} is not the one that its head names", segment, seq)
 
 
