@@ -11,7 +11,7 @@ from codeblue.runner.options import inventory_option, json_option
 @click.command()
 @click.argument("run")
 @inventory_option
-@click.option("--limit", metavar="PATTERN", help="As it was given to the run; it is remembered on this machine.")
+@click.option("--limit", metavar="PATTERN", help="Default: all targets of the run that are still open.")
 @click.option(
     "-e",
     "--extra-vars",
@@ -19,6 +19,12 @@ from codeblue.runner.options import inventory_option, json_option
     multiple=True,
     metavar="VARS",
     help="Variables that the run was given; their values were not kept and have to be given again.",
+)
+@click.option(
+    "--accept",
+    multiple=True,
+    metavar="KIND",
+    help="Accept in addition to what the run had accepted, such as changed_inputs; may be repeated. It is recorded.",
 )
 @click.option("--pass-env", multiple=True, metavar="NAME", help="As for the run; it is remembered on this machine.")
 @click.option("--forks", type=click.IntRange(1, 1000), metavar="N", help="Most hosts at once.")

@@ -14,12 +14,13 @@ from codeblue.runner.collection import Runbook
 def read_card(path: Path) -> dict[str, t.Any]:
     """A card as it stands.
 
-    :raises BadInput: it cannot be read or is no mapping.
+    :raises BadInput: it cannot be read, is no YAML or no mapping.
     """
     import yaml
 
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        card = yaml.safe_load(path.read_text(encoding="utf-8"))
+        card = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
     except OSError as error:
         raise BadInput(f"{path}: {error.strerror}") from error
     except yaml.YAMLError as error:

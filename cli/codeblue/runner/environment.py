@@ -28,7 +28,7 @@ _SECRET_NAME = re.compile(
     r"PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIAL|PRIVATE_?KEY|API_?KEY|ACCESS_?KEY|_PASS$|_AUTH$", re.IGNORECASE
 )
 # A name that ends like this holds the path of a secret, not the secret.
-_REFERENCE_NAME = re.compile(r"_(FILE|FILES|LIST|PATH|DIR|SOCK)$", re.IGNORECASE)
+_REFERENCE_NAME = re.compile(r"_(FILE|FILES|FROM|LIST|PATH|DIR|SOCK)$", re.IGNORECASE)
 _VALID_NAME = re.compile(r"\A[A-Za-z_][A-Za-z0-9_]*\Z")
 
 # These would skip steps, stop for a question, or change what the output means, whoever set them.

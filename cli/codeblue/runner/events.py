@@ -35,6 +35,7 @@ class EventReader:
     :param show_connections: whether `-vvv` was asked for.
 
     :ivar failures: the failures that count, the last ones last.
+    :ivar ignored: failures that the play goes on after, by `ignore_errors` or `ignore_unreachable`.
     :ivar first_accepted_at: Unix seconds of the first change.
     :ivar skipped: (task, condition, target) of what was not taken.
     """
@@ -51,6 +52,7 @@ class EventReader:
         self._secrets = tuple(secrets)
         self._show_connections = show_connections
         self.failures: list[Failure] = []
+        self.ignored: list[Failure] = []
         self.first_accepted_at: float | None = None
         self.skipped: list[tuple[str, str, str]] = []
         self.targets: dict[str, str] = {}
@@ -126,7 +128,7 @@ class EventReader:
         self._show_differences(target, result.get("diff"))
         if len(self.targets) < _MOST_KEPT or target in self.targets:
             self.targets[target] = status
-        if status in ("failed", "unreachable"):
+        if status in ("failed", "unreachable", "ignored"):
             self._failed(step, said)
 
     def _failed(self, step: Step, said: Mapping[str, t.Any]) -> None:
@@ -137,9 +139,10 @@ class EventReader:
             target=step.target,
             exit_code=exit_code if isinstance(exit_code, int) else None,
         )
-        if len(self.failures) >= _MOST_KEPT:
-            del self.failures[0]
-        self.failures.append(failure)
+        kept = self.ignored if step.status == "ignored" else self.failures
+        if len(kept) >= _MOST_KEPT:
+            del kept[0]
+        kept.append(failure)
 
     def _summary(self, status: str, said: Mapping[str, t.Any], result: Mapping[str, t.Any], task: str) -> str:
         if said.get("summary") or said.get("error"):

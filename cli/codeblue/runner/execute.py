@@ -145,11 +145,11 @@ class _Execution:
         try:
             if self._background.error is not None:
                 raise self._background.error
-            run = self._record.load()
+            run, in_doubt = self._record.load()
         except CodeblueError as error:
             self._emit(Warned(f"the record of this run could not be read: {error.message}"))
             return _without_store(code, self._reader, stopped, self._request.run_id, error)
-        return outcome_of(code, self._reader, run, stopped, self._request.run_id)
+        return outcome_of(code, self._reader, run, stopped, self._request.run_id, in_doubt)
 
     def _show_branches(self) -> None:
         branches: dict[tuple[str, str], list[str]] = {}
@@ -213,10 +213,13 @@ class _Record:
         rto = smallest_rto(run) if run else None
         self._emit(Budget(rto or card_rto(self._request.runbook), expected, count))
 
-    def load(self) -> Run | None:
+    def load(self) -> tuple[Run | None, int]:
+        """The run, and how many of its steps have no result."""
         from codeblue.runner.record import open_record
 
-        return open_record().run(self._request.run_id)
+        store = open_record()
+        run = store.run(self._request.run_id)
+        return run, len(store.open_intents(run.run_id)) if run is not None and run.status == "open" else 0
 
 
 def invocation_of(request: Request) -> Invocation:

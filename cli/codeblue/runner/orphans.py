@@ -17,14 +17,14 @@ from codeblue.runner.processes import heads, is_running, processes_of_run, send,
 from codeblue.runner.workspace import workspace_base
 
 if t.TYPE_CHECKING:
-    from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import Store
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_resilient import ResilientStore
 
 _KILL_SECONDS = 5.0
 # A lease lives for a minute without a heartbeat; more than this is not waited for in one go.
 _MOST_LEASE_SECONDS = 180.0
 
 
-def end_orphans(store: Store, run_id: str, wait_seconds: float, say: Callable[[str], None]) -> None:
+def end_orphans(store: ResilientStore, run_id: str, wait_seconds: float, say: Callable[[str], None]) -> None:
     """Make sure that nothing of an earlier attempt acts any more.
 
     :param wait_seconds: how long a step that is being done may take to end before it is ended.
@@ -67,7 +67,7 @@ def _end_marked(run_id: str, wait_seconds: float, say: Callable[[str], None]) ->
         raise Refused(f"process {still[0].pid} of run {run_id} cannot be ended", "look at what it hangs on: ps, strace")
 
 
-def _end_holders(store: Store, run_id: str, wait_seconds: float, say: Callable[[str], None]) -> None:
+def _end_holders(store: ResilientStore, run_id: str, wait_seconds: float, say: Callable[[str], None]) -> None:
     """Deals with leases: of processes that were started by ansible-playbook itself, or on another controller."""
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._process_identity import end_process_tree
 

@@ -36,12 +36,15 @@ class Outcome:
     next_step: str | None = None
 
 
-def outcome_of(code: int, reader: EventReader, run: Run | None, stopped: bool, run_id: str) -> Outcome:
+def outcome_of(
+    code: int, reader: EventReader, run: Run | None, stopped: bool, run_id: str, in_doubt: int = 0
+) -> Outcome:
     """Judge a run.
 
     :param code: the exit status of ansible-playbook.
     :param run: the record; None when none was made.
     :param stopped: whether this command stopped it.
+    :param in_doubt: how many steps of the run were begun and have no result.
     """
     if run is None:
         return _without_record(code, reader, stopped)
@@ -56,6 +59,10 @@ def outcome_of(code: int, reader: EventReader, run: Run | None, stopped: bool, r
             "interrupted", EXIT_CODES["interrupted"], targets, "the run was interrupted and is still open", None, resume
         )
     error, hint = _last_failure(reader)
+    refusal = _refusal(reader)
+    if refusal is not None and reader.first_accepted_at is None and not in_doubt:
+        # It waits for an approval, or for what holds the target: this attempt changed nothing.
+        return Outcome(OUTCOMES[refusal], refusal, targets, error, hint, resume)
     # Ansible has given up and nothing closed the run: nobody can say how its targets were left.
     return Outcome(
         "failed_unsafe",
@@ -96,6 +103,14 @@ def _by_failures(code: int, reader: EventReader) -> Outcome:
     # No run was opened, so no action of the collection can have changed anything.
     exit_code = failure.exit_code if failure.exit_code is not None else 2
     return Outcome(OUTCOMES.get(exit_code, "failed_safe"), exit_code, error=failure.error, hint=failure.hint)
+
+
+def _refusal(reader: EventReader) -> int | None:
+    """The exit code of the last failure when it says that nothing was begun: bad input, or refused."""
+    if not reader.failures:
+        return None
+    code = reader.failures[-1].exit_code
+    return code if code in (EXIT_CODES["bad_input"], EXIT_CODES["refused"]) else None
 
 
 def _last_failure(reader: EventReader) -> tuple[str | None, str | None]:

@@ -9,20 +9,18 @@ import typing as t
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError
 
 if t.TYPE_CHECKING:
-    from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import Run, Store
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import Run
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_resilient import ResilientStore
 
 # How many earlier runs a forecast looks at.
 _RUNS_LOOKED_AT = 20
 
 
-def open_record() -> Store:
-    """The state store.
+def open_record() -> ResilientStore:
+    """The state store, with the spools of runs that had to go on without it."""
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_resilient import open_store_or_spool
 
-    :raises StoreUnavailable: it cannot be used.
-    """
-    from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import open_store
-
-    return open_store()
+    return open_store_or_spool()
 
 
 def find_run(run_id: str) -> Run:
@@ -43,7 +41,7 @@ def find_run(run_id: str) -> Run:
     raise BadInput(f"there is no run {run_id}", "codeblue doctor names the runs that are open")
 
 
-def expected_seconds(store: Store, runbook: str) -> tuple[float | None, int]:
+def expected_seconds(store: ResilientStore, runbook: str) -> tuple[float | None, int]:
     """The median duration of the latest runs of a runbook that recovered, and how many those were."""
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_models import parse_time
 

@@ -35,6 +35,9 @@ class ActionModule(ActionBase):
         if arguments.get("close") and not self._task.check_mode:
             open_store().close_target(run_id, target, str(arguments["close"]), {})
         changed = bool(arguments.get("changed"))
+        accepted_at = time.time() if changed and not self._task.check_mode else None
+        if accepted_at is not None:
+            self._journal(run_id, target, accepted_at, arguments)
         return {
             "changed": changed,
             "diff": arguments.get("diff", []),
@@ -44,9 +47,23 @@ class ActionModule(ActionBase):
                 "summary": arguments.get("summary", "a step"),
                 "changed": changed,
                 "seconds": 0.01,
-                "accepted_at": time.time() if changed and not self._task.check_mode else None,
+                "accepted_at": accepted_at,
             },
         }
+
+    def _journal(self, run_id: str, target: str, accepted_at: float, arguments: dict[str, t.Any]) -> None:
+        store = open_store()
+        step = store.begin_step(
+            run_id,
+            target,
+            str(arguments.get("stage", "test")),
+            "act",
+            decision={"cause": str(arguments.get("summary", "a step"))},
+            worker=ProcessIdentity.current(),
+            generation=store.lease_of(target).generation,
+        )
+        if step.state != "done":
+            store.finish_step(step, "ok", {"accepted_at": accepted_at}, changed=True)
 
     def _open(self, run_id: str, targets: list[str], because: str | None) -> None:
         store = open_store()

@@ -1,0 +1,81 @@
+"""`codeblue doctor`: is everything in order for an emergency?"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from codeblue.runner.options import inventory_option, json_option
+
+if TYPE_CHECKING:
+    from codeblue.doctor.finding import Finding
+
+
+@click.command(epilog="Exit codes: 0 all is well, 2 something is broken, 4 something needs attention.")
+@inventory_option
+@click.option("--reach", is_flag=True, help="Also try to reach every machine of the inventory.")
+@click.option("--close", is_flag=True, help="Close runs that were left open, once all their processes are dead.")
+@json_option
+def command(inventory: tuple[str, ...], reach: bool, close: bool, as_json: bool) -> int:
+    """Check what an emergency will need.
+
+    Versions, the collection and stale copies of it, cards, the state store, keys, spool, outbox, anchors, runs that
+    were left open, and with -i the inventory.
+
+    \b
+    codeblue doctor -i production.yml --reach
+    codeblue doctor --close
+    """
+    from codeblue.doctor.finding import exit_code_of
+    from codeblue.output.style import colours_wanted, paint
+
+    if reach and not inventory:
+        raise click.UsageError("--reach needs -i INVENTORY")
+    coloured = colours_wanted(sys.stdout)
+    signs = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "failed": ("✗", "bold red")}
+    findings = []
+    for finding in _findings(inventory, reach, close):
+        findings.append(finding)
+        if as_json:
+            click.echo(json.dumps({"message_type": "finding", **dataclasses.asdict(finding)}, ensure_ascii=False))
+            continue
+        sign, colour = signs[finding.status]
+        click.echo(f"{paint(sign, colour, coloured)} {finding.check}: {finding.text}")
+        if finding.hint:
+            click.echo(f"    {finding.hint}")
+    exit_code = exit_code_of(findings)
+    if as_json:
+        counts = {status: sum(finding.status == status for finding in findings) for status in signs}
+        click.echo(json.dumps({"message_type": "summary", **counts, "exit_code": exit_code}))
+    return exit_code
+
+
+def _findings(inventory: tuple[str, ...], reach: bool, close: bool) -> Iterator[Finding]:
+    from codeblue.doctor import installation, state
+    from codeblue.doctor import inventory as inventories
+    from codeblue.runner.record import open_record
+    from codeblue.runner.request import inventory_sources
+
+    here = Path.cwd()
+    yield from installation.check_versions()
+    yield from installation.check_collection(here)
+    yield from installation.check_cards()
+    store = open_record()
+    yield from state.check_store(store)
+    yield from state.check_key()
+    yield from state.check_spool()
+    yield from state.check_anchors()
+    if store.main is not None:
+        yield from state.check_outbox(store)
+        yield from state.check_open_runs(store, close)
+    yield from state.check_leftovers()
+    if inventory:
+        sources = inventory_sources(inventory, here)
+        yield from inventories.check_inventory(sources, here)
+        if reach:
+            yield from inventories.check_reach(sources, here)

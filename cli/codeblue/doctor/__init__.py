@@ -1,0 +1,1 @@
+"""What has to be in order before an emergency, looked at one by one."""

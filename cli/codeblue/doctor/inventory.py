@@ -1,0 +1,158 @@
+"""An inventory as the actions will see it: Ansible itself resolves every variable, and nothing is touched."""
+
+from __future__ import annotations
+
+import json
+import os
+import typing as t
+from collections.abc import Iterator
+from pathlib import Path
+
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
+
+from codeblue.doctor.finding import Finding, failed, ok
+from codeblue.output.messages import Message
+from codeblue.runner.ansible import Command, StoppedBeforeStart, Stopper, run_ansible
+from codeblue.runner.collection import collections_path
+from codeblue.runner.environment import ansible_environment
+from codeblue.runner.events import EventReader
+from codeblue.runner.failure import explain_start_failure
+from codeblue.runner.options import new_run_id, process_started_at
+from codeblue.runner.request import choose_forks
+from codeblue.runner.workspace import Workspace
+
+_SERVICES = "codeblue_services"
+_MACHINES = "codeblue_machines"
+_LOOK = [
+    {
+        "name": "Read the services",
+        "hosts": _SERVICES,
+        "gather_facts": False,
+        "tasks": [
+            {
+                "name": "Names",
+                "ansible.builtin.debug": {
+                    "msg": {"all": "{{ groups['all'] }}", "machines": "{{ groups['codeblue_machines'] | default([]) }}"}
+                },
+                "run_once": True,
+            },
+            {
+                "name": "Variables",
+                "ansible.builtin.debug": {
+                    "msg": {"variables": "{{ dict(names | zip(query('ansible.builtin.vars', *names))) }}"}
+                },
+                "vars": {"names": "{{ query('ansible.builtin.varnames', '^codeblue_') }}"},
+            },
+        ],
+    }
+]
+_REACH = [
+    {
+        "name": "Reach the machines",
+        "hosts": _MACHINES,
+        "gather_facts": False,
+        "tasks": [{"name": "Ping", "ansible.builtin.ping": {}, "ignore_unreachable": True, "ignore_errors": True}],
+    }
+]
+
+
+def check_inventory(sources: tuple[str, ...], directory: Path) -> Iterator[Finding]:
+    """All services load, with machines and dependencies that exist and without a circle.
+
+    :param sources: as Ansible takes them.
+    """
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import load_services
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._recovery_order import order_of_hosts
+
+    results = _play(_LOOK, sources, directory)
+    if results.problem:
+        yield failed("inventory", results.problem, results.hint)
+        return
+    for host, problem in results.failed.items():
+        yield failed("inventory", f"{host}: {problem}")
+    names = results.values.get("", {}).get("all", [])
+    services = {host: value["variables"] for host, value in results.values.items() if "variables" in value}
+    try:
+        load_services(services, set(names))
+        waves = order_of_hosts(list(services), services)
+    except BadInput as error:
+        for line in error.message.splitlines():
+            yield failed("inventory", line, error.hint)
+        return
+    if not results.failed:
+        machines = results.values.get("", {}).get("machines", [])
+        yield ok("inventory", f"{len(services)} services, {len(machines)} machines")
+        yield ok("recovery order", " → ".join(", ".join(wave) for wave in waves))
+
+
+def check_reach(sources: tuple[str, ...], directory: Path) -> Iterator[Finding]:
+    """Every machine answers, with a Python that works."""
+    results = _play(_REACH, sources, directory)
+    if results.problem:
+        yield failed("machines", results.problem, results.hint)
+        return
+    for host, problem in results.failed.items():
+        yield failed("machines", f"{host}: {problem}", "try: ansible -i INVENTORY -m ping " + host)
+    reached = len(results.values)
+    if reached:
+        yield ok("machines", f"{reached} reached")
+
+
+class _Results:
+    """What a play said per host; `""` holds what was said once for all."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, dict[str, t.Any]] = {}
+        self.failed: dict[str, str] = {}
+        self.problem: str | None = None
+        self.hint: str | None = None
+
+
+def _play(plays: list[dict[str, t.Any]], sources: tuple[str, ...], directory: Path) -> _Results:
+    results = _Results()
+    run_id = new_run_id()
+
+    def drop(_message: Message) -> None:
+        return
+
+    reader = EventReader(drop, process_started_at())
+
+    def on_event(event: dict[str, t.Any]) -> None:
+        reader.read(event)
+        if event.get("event") == "runner_on_ok":
+            data = event["event_data"]
+            message = data["res"].get("msg", {})
+            host = "" if isinstance(message, dict) and "all" in message else str(data["host"])
+            results.values[host] = message if isinstance(message, dict) else {}
+
+    stopper = Stopper(run_id, lambda: None)
+    with Workspace(run_id) as workspace, stopper:
+        playbook = workspace.path / "look.json"
+        playbook.write_text(json.dumps(plays), encoding="utf-8")
+        command = Command(
+            run_id=run_id,
+            playbook=str(playbook),
+            inventory=sources,
+            limit=None,
+            arguments=[],
+            forks=choose_forks(None),
+            verbosity=0,
+            directory=directory,
+            environment=ansible_environment(
+                os.environ, run_id=run_id, origin="cli", collections=collections_path(os.environ, directory)
+            ),
+        )
+        try:
+            run_ansible(command, workspace.path, on_event, stopper)
+        except StoppedBeforeStart as error:
+            raise KeyboardInterrupt from error
+        if stopper.requested:
+            raise KeyboardInterrupt
+    for failure in reader.failures + reader.ignored:
+        results.failed[failure.target or "?"] = failure.error
+    if reader.no_hosts_matched or not (reader.tasks_ended or reader.failures):
+        error, hint = explain_start_failure(reader.error_text)
+        if reader.no_hosts_matched or "no hosts" in error:
+            error, hint = f"no host is in the group {plays[0]['hosts']}", "see docs/architecture.md, The inventory"
+        results.problem, results.hint = error, hint
+    return results
