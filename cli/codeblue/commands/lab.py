@@ -50,6 +50,7 @@ def up(directory: Path, as_json: bool, postgresql_bin_dir: Path | None) -> None:
     result = Lab(directory).up(postgresql_bin_dir)
     if as_json:
         _print_json("lab_up", already=result.already, inventory=str(result.inventory_path), seconds=result.seconds)
+        _print_summary()
         return
     if result.already:
         click.echo(f"The lab in {directory} is up already.")
@@ -72,6 +73,7 @@ def down(directory: Path, as_json: bool, keep: bool) -> None:
     was_there = Lab(directory).down(keep)
     if as_json:
         _print_json("lab_down", was_there=was_there)
+        _print_summary()
     else:
         click.echo(f"The lab in {directory} is gone." if was_there else f"There is no lab in {directory}.")
 
@@ -91,6 +93,7 @@ def status(directory: Path, as_json: bool) -> None:
     found = Lab(directory).status()
     if as_json:
         _print_json("lab_status", **found.as_dict())
+        _print_summary(0 if found.running else 1)
     else:
         _print_status(found)
     if not found.running:
@@ -118,6 +121,7 @@ def break_(fault: str, directory: Path, as_json: bool) -> None:
             struck_monotonic=injection.struck_monotonic,
             facts=injection.facts,
         )
+        _print_summary()
     elif injection.already:
         click.echo(f"{fault} is there already.")
     else:
@@ -138,6 +142,7 @@ def heal(directory: Path, as_json: bool) -> None:
     seconds = Lab.load(directory).heal()
     if as_json:
         _print_json("lab_heal", seconds=seconds)
+        _print_summary()
     else:
         click.echo(f"The clinic is in its normal state after {seconds:.1f} s.")
 
@@ -156,6 +161,13 @@ def faults(as_json: bool) -> None:
             _print_json("lab_fault", name=fault.name, summary=fault.summary, hits=list(fault.hits))
         else:
             click.echo(f"{fault.name:<28} {fault.summary}")
+    if as_json:
+        _print_summary()
+
+
+def _print_summary(exit_code: int = 0) -> None:
+    """The promised last line; for errors the command's entry point prints it."""
+    _print_json("summary", exit_code=exit_code)
 
 
 def _print_json(message_type: str, **values: Any) -> None:

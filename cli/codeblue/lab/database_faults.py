@@ -137,7 +137,7 @@ class CredentialsRefused(Fault):
                 # Known to nobody, as after a rotation that was never handed out.
                 set_password(connection, role, new_password())
             connection.execute(
-                "select pg_terminate_backend(pid, 2000) from pg_stat_activity where usename = any(%s)",
+                "select pg_terminate_backend(pid) from pg_stat_activity where usename = any(%s)",
                 (list(self.roles),),
             )
         return injection
@@ -260,20 +260,31 @@ def _wait_receiver_gone(parts: Parts, standby: str, seconds: float = 5.0) -> Non
         time.sleep(0.02)
 
 
-def _end_service_sessions_until_refused(parts: Parts, primary: str, seconds: float = 10.0) -> None:
-    """Services recycle their connections every few seconds and then find no free slot; this does not wait for it."""
+def _end_service_sessions_until_refused(parts: Parts, primary: str, seconds: float = 20.0) -> None:
+    """Services recycle their connections every few seconds and then find no free slot; this does not wait for it.
+
+    Each freed slot is a race between the services and the leaking client, so it is repeated until that holds all.
+    """
     deadline = time.monotonic() + seconds
-    refused_in_a_row = 0
-    with parts.postgresql.connect(primary) as connection:
-        while refused_in_a_row < 3:
-            connection.execute(
-                "select pg_terminate_backend(pid, 1000) from pg_stat_activity where usename = any(%s)",
+    while True:
+        _wait_slots_refused(parts, deadline)
+        # A slot that is reserved for superusers: the end of this session frees none for others.
+        with parts.postgresql.connect(primary) as connection:
+            ended = connection.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where usename = any(%s)",
                 (["records_app", "auth_app", "sentinel"],),
-            )
-            if time.monotonic() >= deadline:
-                raise CodeblueError("the leaking client did not exhaust the server's connections", "see its log")
-            time.sleep(0.1)
-            refused_in_a_row = refused_in_a_row + 1 if _slot_is_refused(parts) else 0
+            ).rowcount
+        if ended == 0:
+            return
+
+
+def _wait_slots_refused(parts: Parts, deadline: float) -> None:
+    refused_in_a_row = 0
+    while refused_in_a_row < 3:
+        if time.monotonic() >= deadline:
+            raise CodeblueError("the leaking client did not exhaust the server's connections", "see its log")
+        time.sleep(0.03)
+        refused_in_a_row = refused_in_a_row + 1 if _slot_is_refused(parts) else 0
 
 
 def _slot_is_refused(parts: Parts) -> bool:

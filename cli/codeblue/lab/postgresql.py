@@ -271,23 +271,34 @@ class PostgreSQL:
 
         :param seconds: for the connection and again for each statement.
         """
-        import psycopg
-
-        connection = psycopg.connect(
-            host="127.0.0.1",
-            port=self.port(member),
-            dbname=database,
-            user="postgres",
-            password=read_secret(self.layout.secret("postgres")),
-            connect_timeout=seconds,
-            application_name="codeblue-lab",
-            options=f"-c statement_timeout={max(seconds, 10) * 1000}",
-            autocommit=True,
-        )
+        connection = self._open_session(member, database, seconds)
         try:
             yield connection
         finally:
             connection.close()
+
+    def _open_session(self, member: str, database: str, seconds: int) -> psycopg.Connection:
+        """Sessions that are about to be refused hold slots for a moment, the superuser's reserved ones too."""
+        import psycopg
+
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                return psycopg.connect(
+                    host="127.0.0.1",
+                    port=self.port(member),
+                    dbname=database,
+                    user="postgres",
+                    password=read_secret(self.layout.secret("postgres")),
+                    connect_timeout=seconds,
+                    application_name="codeblue-lab",
+                    options=f"-c statement_timeout={max(seconds, 10) * 1000}",
+                    autocommit=True,
+                )
+            except psycopg.OperationalError as error:
+                if "too many clients already" not in str(error) or time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.02)
 
     def status(self, member: str) -> MemberStatus:
         import psycopg

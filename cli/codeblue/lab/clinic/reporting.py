@@ -15,8 +15,8 @@ import psycopg
 
 # After losing sessions it waits before it comes back.
 BACKOFF_SECONDS = 1.0
-# While the server has no free slot it keeps asking, as waiting requests do.
-RETRY_SECONDS = 0.05
+# While the server has no free slot it keeps asking, as waiting requests do, and less and less often.
+FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.02, 0.25
 # More than any server of the lab grants.
 MOST_SESSIONS = 200
 
@@ -35,7 +35,7 @@ def main() -> None:
         config = json.load(stream)
     password = Path(config["password_file"]).read_text(encoding="utf-8").strip()
     sessions: list[psycopg.Connection[Any]] = []
-    reported = 0
+    reported, pause = 0, FIRST_RETRY_SECONDS
     while True:
         kept = [session for session in sessions if alive(session)]
         if len(kept) < len(sessions):
@@ -58,10 +58,11 @@ def main() -> None:
                 session.execute("select count(*) from records")
                 sessions.append(session)
         except psycopg.Error as error:
+            pause = min(pause * 1.3, LONGEST_RETRY_SECONDS)
             if len(sessions) != reported:
-                reported = len(sessions)
+                reported, pause = len(sessions), FIRST_RETRY_SECONDS
                 print(f"{reported} sessions open, the next one failed: {type(error).__name__}", flush=True)
-        time.sleep(RETRY_SECONDS)
+        time.sleep(pause)
 
 
 if __name__ == "__main__":
