@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -186,7 +187,7 @@ def _write(cluster: Cluster, first: int, last: int) -> None:
         cluster.sql("db1", f"INSERT INTO written VALUES ({number})")
 
 
-def _promote(cluster: Cluster, **changes: object) -> dict[str, object]:
+def _promote(cluster: Cluster, **changes: object) -> dict[str, Any]:
     arguments = {**cluster.login("db2"), "slots": ["db1"], "step": cluster.step("promote"), **changes}
     return run_module("postgresql_promote", arguments).result
 
