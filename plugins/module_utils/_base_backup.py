@@ -46,6 +46,10 @@ _LOCK_NAME = ".lock"
 _LOCK_WAIT_SECONDS = 5.0
 
 
+class _SummariesMissing(CodeblueError):
+    """The server cannot tell what changed since the backup to build upon."""
+
+
 @dataclass(frozen=True)
 class BackupRequest:
     """What to back up, and where to.
@@ -80,6 +84,7 @@ class BackupPlan:
     reason: str
     server_version: int
     system_identifier: str
+    segment_bytes: int
     tablespaces: t.Mapping[str, str]
 
 
@@ -93,6 +98,7 @@ def plan_backup(request: BackupRequest, deadline: Deadline) -> BackupPlan:
         server = session.row(
             "SELECT current_setting('server_version_num')::int AS version,"
             " current_setting('summarize_wal', true) AS summarize_wal,"
+            " (SELECT bytes_per_wal_segment FROM pg_control_init()) AS segment_bytes,"
             " (SELECT system_identifier::text FROM pg_control_system()) AS system_identifier"
         )
         tablespaces = {
@@ -115,6 +121,7 @@ def plan_backup(request: BackupRequest, deadline: Deadline) -> BackupPlan:
         reason=reason,
         server_version=server["version"],
         system_identifier=server["system_identifier"],
+        segment_bytes=server["segment_bytes"],
         tablespaces=tablespaces,
     )
 
@@ -138,7 +145,15 @@ def base_backup(
         make_private_directory(directory, owner)
         write_file(os.path.join(directory, INCOMPLETE_NAME), b"", 0o600, owner)
         try:
-            record = _take(request, plan, directory, owner, deadline, (*pass_fds, lock))
+            try:
+                record = _take(request, plan, directory, owner, deadline, (*pass_fds, lock))
+            except _SummariesMissing as error:
+                if request.kind != AUTO:
+                    raise
+                # Only pg_basebackup itself finds out, such as after a promotion or a long pause.
+                _empty(directory, keep=INCOMPLETE_NAME)
+                full = replace(plan, kind=FULL, parent=None, reason=error.message)
+                record = _take(request, full, directory, owner, deadline, (*pass_fds, lock))
         except BaseException:
             shutil.rmtree(directory)
             raise
@@ -226,7 +241,8 @@ def _take(
         arguments, deadline, user=login.os_user, environment=environment, keep="tail", pass_fds=pass_fds
     )
     if not answer.ok:
-        raise CodeblueError(
+        failure = _SummariesMissing if plan.parent is not None and "summar" in answer.stderr else CodeblueError
+        raise failure(
             "the base backup of %s:%d failed: %s" % (login.host, login.port, first_error(answer)), _hint(answer.stderr)
         )
     seconds = deadline.elapsed() - started
@@ -258,6 +274,7 @@ def _describe(
         seconds=round(seconds, 3),
         files=len(manifest["Files"]) + len(extra),
         bytes=listed + sum(os.path.getsize(os.path.join(data_dir, path)) for path in extra),
+        segment_bytes=plan.segment_bytes,
         tablespaces={oid: os.path.join(directory, "tablespaces", oid) for oid in plan.tablespaces},
         unlisted=extra,
     )
@@ -324,6 +341,12 @@ def _remove_incomplete(destination: str) -> None:
             continue
         if os.path.lexists(os.path.join(directory, INCOMPLETE_NAME)):
             shutil.rmtree(directory)
+
+
+def _empty(directory: str, keep: str) -> None:
+    for name in os.listdir(directory):
+        if name != keep:
+            shutil.rmtree(os.path.join(directory, name))
 
 
 def _escape_mapping(path: str) -> str:

@@ -31,6 +31,7 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._restore_beside_
     BesidePlace,
     last_complaint,
     make_place,
+    mark_ready,
     read_place,
     remove_place,
     running_server,
@@ -91,7 +92,6 @@ class Beside:
     """
 
     place: BesidePlace
-    backups: t.Tuple[str, ...]
     login: Login
     in_recovery: bool
     timeline: int
@@ -121,7 +121,7 @@ class Beside:
             "data_dir": self.place.data_dir,
             "socket_dir": self.place.socket_dir,
             "port": self.place.port,
-            "backups": list(self.backups),
+            "backups": list(self.place.backups),
             "in_recovery": self.in_recovery,
             "timeline": self.timeline,
             "replayed_lsn": self.replayed_lsn,
@@ -167,7 +167,8 @@ def restore_beside(request: RestoreRequest, deadline: Deadline) -> Beside:
         ).raise_if_damaged()
     seconds["verify"] = round(deadline.elapsed() - started, 3)
     _check_space(request, chain)
-    place = make_place(request.directory, chain[-1].backup_id, request.port, request.login.os_user)
+    backups = [record.backup_id for record in chain]
+    place = make_place(request.directory, backups, request.port, request.login.os_user, request.target.as_dict())
     try:
         started = deadline.elapsed()
         _copy(request, chain, place, deadline)
@@ -180,16 +181,49 @@ def restore_beside(request: RestoreRequest, deadline: Deadline) -> Beside:
         stop_server(place)
         remove_place(place)
         raise
-    return Beside(
-        place=place,
-        backups=tuple(record.backup_id for record in chain),
-        login=place.login(request.login),
-        in_recovery=state["in_recovery"],
-        timeline=state["timeline"],
-        replayed_lsn=state["replayed_lsn"],
-        last_transaction_at=state["last_transaction_at"],
-        seconds=seconds,
-    )
+    return _beside(mark_ready(place), request.login, state, seconds)
+
+
+def running_copy(request: RestoreRequest, deadline: Deadline) -> t.Optional[Beside]:
+    """The copy that lives in the directory already, when it is the one that is asked for.
+
+    What a restore that was cut off left there does not count; `discard_unfinished` removes it.
+
+    :raises BadInput: there is a copy of something else, or no copy at all but other files.
+    """
+    place = read_place(request.directory)
+    if place is None or not place.ready or running_server(place) is None:
+        return None
+    if place.target != request.target.as_dict() or request.backup_id not in (None, place.backups[-1]):
+        raise BadInput(
+            "%s holds a copy of another backup or target" % request.directory, "remove it first: state=absent"
+        )
+    return _beside(place, request.login, _look(place.login(request.login), deadline), {})
+
+
+def discard_unfinished(directory: str) -> bool:
+    """Remove what a restore that was cut off, or a machine that went down, left in the directory.
+
+    :return: False when there is nothing of the kind.
+    :raises BadInput: there are other files.
+    """
+    place = read_place(directory)
+    if place is None or (place.ready and running_server(place) is not None):
+        return False
+    return stop_beside(directory)
+
+
+def ask_copy(beside: Beside, queries: t.Mapping[str, str], deadline: Deadline) -> t.Dict[str, str]:
+    """Answers of the copy, such as counts of sentinels; rows in lines, columns divided by `|`.
+
+    :raises CodeblueError: a query fails, or would write.
+    """
+    answers = {}
+    with PsqlSession(beside.login, deadline) as session:
+        session.execute("SET default_transaction_read_only = on")
+        for name, query in queries.items():
+            answers[name] = session.query(query).rstrip("\n")
+    return answers
 
 
 def stop_beside(directory: str) -> bool:
@@ -204,6 +238,18 @@ def stop_beside(directory: str) -> bool:
     stop_server(place)
     remove_place(place)
     return True
+
+
+def _beside(place: BesidePlace, login: Login, state: t.Mapping[str, t.Any], seconds: t.Mapping[str, float]) -> Beside:
+    return Beside(
+        place=place,
+        login=place.login(login),
+        in_recovery=state["in_recovery"],
+        timeline=state["timeline"],
+        replayed_lsn=state["replayed_lsn"],
+        last_transaction_at=state["last_transaction_at"],
+        seconds=seconds,
+    )
 
 
 def _check_space(request: RestoreRequest, chain: t.Sequence[BackupRecord]) -> None:
@@ -347,4 +393,5 @@ def beside_state(directory: str) -> t.Dict[str, t.Any]:
     place = read_place(directory)
     if place is None:
         return {"present": False, "running": False}
-    return {"present": True, "running": running_server(place) is not None, "backup_id": place.backup_id}
+    running = running_server(place) is not None
+    return {"present": True, "running": running, "ready": place.ready, "backups": list(place.backups)}

@@ -12,7 +12,7 @@ from __future__ import annotations
 import datetime
 import re
 import typing as t
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_lsn import format_lsn, parse_lsn
@@ -69,6 +69,10 @@ class RecoveryTarget:
         if self.timeline not in ("latest", "current") and not re.match(r"\A[1-9][0-9]{0,9}\Z", self.timeline):
             raise BadInput("target timeline: %r is neither latest, current nor a number" % self.timeline)
         self.settings()
+
+    def as_dict(self) -> t.Dict[str, t.Any]:
+        """As it was asked for."""
+        return asdict(self)
 
     @property
     def utc(self) -> str:

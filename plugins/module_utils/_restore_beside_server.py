@@ -14,7 +14,7 @@ import socket
 import subprocess
 import tempfile
 import typing as t
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._atomic_file import read_tail, write_file
 from ansible_collections.codeblue.recovery.plugins.module_utils._base_backup import account_of
@@ -40,13 +40,19 @@ _SERIOUS = re.compile(r"(?:FATAL|PANIC|ERROR):\s+(.*)$")
 
 @dataclass(frozen=True)
 class BesidePlace:
-    """Where a copy lives. All of it is inside `directory`, except a socket whose path would be too long."""
+    """Where a copy lives. All of it is inside `directory`, except a socket whose path would be too long.
+
+    :param target: what it was recovered to, as the request said it.
+    :param ready: it has reached its target; a copy that has not is left over from a restore that was cut off.
+    """
 
     directory: str
     socket_dir: str
     port: int
-    backup_id: str
+    backups: t.List[str]
     os_user: t.Optional[str]
+    target: t.Dict[str, t.Any]
+    ready: bool = False
 
     @property
     def data_dir(self) -> str:
@@ -75,7 +81,13 @@ class BesidePlace:
         )
 
 
-def make_place(directory: str, backup_id: str, port: t.Optional[int], os_user: t.Optional[str]) -> BesidePlace:
+def make_place(
+    directory: str,
+    backups: t.Sequence[str],
+    port: t.Optional[int],
+    os_user: t.Optional[str],
+    target: t.Mapping[str, t.Any],
+) -> BesidePlace:
     """Make the directory of a copy, with the marker by which it is known for one.
 
     :param port: of the unix socket's name; None takes a free one.
@@ -99,12 +111,24 @@ def make_place(directory: str, backup_id: str, port: t.Optional[int], os_user: t
         else:
             socket_dir = tempfile.mkdtemp(prefix="codeblue-")
         os.chown(socket_dir, owner[0], owner[1])
-        place = BesidePlace(directory, socket_dir, port or _free_port(), backup_id, os_user)
-        write_file(os.path.join(directory, MARKER_NAME), json.dumps(asdict(place)).encode(), 0o600, owner)
+        place = BesidePlace(directory, socket_dir, port or _free_port(), list(backups), os_user, dict(target))
+        _write_marker(place)
     except BaseException:
         shutil.rmtree(directory)
         raise
     return place
+
+
+def mark_ready(place: BesidePlace) -> BesidePlace:
+    """Say on disk that the copy has reached its target."""
+    ready = replace(place, ready=True)
+    _write_marker(ready)
+    return ready
+
+
+def _write_marker(place: BesidePlace) -> None:
+    content = json.dumps(asdict(place)).encode()
+    write_file(os.path.join(place.directory, MARKER_NAME), content, 0o600, account_of(place.os_user))
 
 
 def read_place(directory: str) -> t.Optional[BesidePlace]:

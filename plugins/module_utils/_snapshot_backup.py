@@ -59,6 +59,7 @@ class BackupRecord:
     seconds: float
     files: int
     bytes: int
+    segment_bytes: int
     tablespaces: t.Dict[str, str] = field(default_factory=dict)
     unlisted: t.Dict[str, str] = field(default_factory=dict)
 

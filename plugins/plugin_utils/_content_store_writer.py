@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
@@ -146,7 +147,7 @@ class SnapshotWriter:
             with tarfile.open(fileobj=stream, mode="r|*") as archive:
                 for member in archive:
                     self._add_member(archive, member, level, prefix)
-        except (tarfile.TarError, EOFError) as error:
+        except (tarfile.TarError, EOFError, InvalidOperation) as error:
             raise CodeblueError(f"the archive of level {level} cannot be read: {error}") from error
         return self._levels.get(level, LevelSummary())
 
@@ -198,9 +199,9 @@ class SnapshotWriter:
         if name in ("", "."):
             return
         path = check_path(f"{prefix}/{name}" if prefix else name)
-        entry = TreeEntry(
-            level, path, FILE, stat.S_IMODE(member.mode), member.uid, member.gid, int(member.mtime * 1_000_000_000)
-        )
+        # As a float, tarfile's own reading of it, the time would lose its nanoseconds.
+        mtime_ns = int(Decimal(member.pax_headers.get("mtime", member.mtime)) * 1_000_000_000)
+        entry = TreeEntry(level, path, FILE, stat.S_IMODE(member.mode), member.uid, member.gid, mtime_ns)
         if member.isdir():
             self._add(replace(entry, type=DIRECTORY))
         elif member.issym():

@@ -134,7 +134,7 @@ def test_recovers_to_the_very_point(history: History, kind: str, value_of: str |
             "max_logical_replication_workers": "0",
         }
         assert history.cluster.sql("SELECT count(*) FROM pg_stat_replication") == "0"
-        assert beside_state(beside.place.directory)["running"]
+        assert beside_state(beside.place.directory)["ready"]
     finally:
         beside.stop()
     assert not Path(beside.place.directory).exists()
