@@ -14,7 +14,7 @@ description:
   - Collects processes, TCP connections, load, memory and disks, the ends of log files and the hashes of files.
   - Returns the content compressed and encoded, because the machine may be lost or altered later; the controller has to
     encrypt it before it keeps it. RV(summary) holds hashes and sizes only.
-  - What does not fit into O(timeout) or into 2 MB is named in RV(summary.left_out). Changes nothing.
+  - What does not fit into O(timeout) or into 2 MB is named in C(left_out) of RV(summary). Changes nothing.
 options:
   log_files:
     description: Logs whose ends are collected.

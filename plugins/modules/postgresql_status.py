@@ -66,7 +66,7 @@ process:
   type: dict
   sample: {state: running, manager_state: RUNNING, pid: 6080, started_at: 1795225858.2, error: null}
 postmaster:
-  description: The server's first process by its pid file and the kernel. RV(postmaster.state=T) is stopped by a signal.
+  description: The server's first process by its pid file and the kernel. State C(T) is stopped by a signal.
   returned: success
   type: dict
   sample: {alive: true, pid: 6080, state: S, stopped_by_signal: false, pid_file: agrees}
