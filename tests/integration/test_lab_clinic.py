@@ -270,6 +270,21 @@ def test_heal_mends_a_failover_a_rotation_and_a_changed_configuration(lab: Lab) 
         connection.execute("drop table public.left_over")
 
 
+def test_heal_mends_a_recovery_that_stopped_after_the_fence(lab: Lab) -> None:
+    """The old primary may start as a standby only, and nobody was promoted."""
+    lab.break_("primary_crashed")
+    (lab.layout.data_dir("db1") / "standby.signal").touch()
+    fence = lab.layout.lock_dir("db1") / "patient_db.5432.fence.json"
+    fence.write_text("{}")
+    assert lab.heal() < 6
+    assert_normal(lab)
+    assert not fence.exists()
+    lab.break_("primary_dead")
+    lab.parts.supervisor.stop("postgres-db2")
+    assert lab.heal() < 6
+    assert_normal(lab)
+
+
 def test_a_switch_of_the_gateway_survives_its_restart_when_it_was_saved(lab: Lab) -> None:
     gateway, supervisor = lab.parts.gateway, lab.parts.supervisor
     gateway.set_state("patient_db", "db1", "maint")

@@ -9,7 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,8 +27,15 @@ from codeblue.lab.supervisor import Program
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    root = tmp_path / "lab"
+def short_path() -> Iterator[Path]:
+    """Shorter than tmp_path, which is too long for a lab's sockets when tests run in parallel."""
+    with tempfile.TemporaryDirectory(prefix="cb-") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+def layout(short_path: Path) -> Layout:
+    root = short_path / "lab"
     root.mkdir()
     return Layout(root)
 
@@ -133,10 +142,10 @@ def test_up_refuses_a_path_that_its_programs_cannot_use(tmp_path: Path, name: st
     assert not (tmp_path / name).exists()
 
 
-def test_up_refuses_a_link(tmp_path: Path) -> None:
-    (tmp_path / "link").symlink_to(tmp_path)
+def test_up_refuses_a_link(short_path: Path) -> None:
+    (short_path / "link").symlink_to(short_path)
     with pytest.raises(BadInput, match="not a directory of your own"):
-        Lab(tmp_path / "link").up()
+        Lab(short_path / "link").up()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root's PostgreSQL runs as somebody else")

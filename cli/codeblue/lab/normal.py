@@ -6,6 +6,7 @@ This is the lab's own way back, not a recovery to learn from: it may throw a mem
 from __future__ import annotations
 
 import signal
+import time
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
 
@@ -20,7 +21,7 @@ from codeblue.lab.layout import (
     unit,
 )
 from codeblue.lab.parts import Parts
-from codeblue.lab.postgresql import peer_of
+from codeblue.lab.postgresql import peer_of, slot_of
 from codeblue.lab.processes import end, facts, postgres_processes
 from codeblue.lab.secrets import copy_to_consumers
 
@@ -86,6 +87,20 @@ def _restore_database(parts: Parts) -> None:
         _switch_back(parts)
     parts.postgresql.ensure_slot_for(_SECOND)
     parts.postgresql.wait_for_role(_SECOND, "standby")
+    for member in DATABASE_MEMBERS:
+        _drop_foreign_slots(parts, member)
+        for record in parts.layout.lock_dir(member).glob("*.fence.json"):
+            # It tells how to release a fence; the member was made anew, so there is none.
+            record.unlink()
+
+
+def _drop_foreign_slots(parts: Parts, member: str) -> None:
+    """Slots that a recovery made for the other direction would keep WAL for a standby that never comes."""
+    with parts.postgresql.connect(member) as connection:
+        connection.execute(
+            "select pg_drop_replication_slot(slot_name) from pg_replication_slots where not active and slot_name <> %s",
+            (slot_of(_SECOND) if member == _FIRST else "",),
+        )
 
 
 def _end_frozen_servers(parts: Parts) -> None:
@@ -135,8 +150,6 @@ def _start_best_candidate(parts: Parts) -> str:
 
 
 def _wait_any_answer(parts: Parts, member: str) -> None:
-    import time
-
     deadline = time.monotonic() + 10.0
     while (status := parts.postgresql.status(member)).role == "unreachable":
         if time.monotonic() >= deadline:
