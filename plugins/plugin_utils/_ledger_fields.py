@@ -70,7 +70,14 @@ _SECRET_TEXT = re.compile(
     | \b(?:gh[pousr]_[A-Za-z0-9]{30,}|glpat-[\w-]{20,}|xox[abprs]-[\w-]{10,})
     | \b[a-z][a-z0-9+.-]*://[^\s/:@]*:(?!\(hidden\)@)[^\s/@]+@    # credentials in a URL
     | (?i:\bBearer\s+[\w.~+/-]{16,})
-    | (?i:\b\w*(?:password|passwd|secret|api_?key)["']?\s*[=:]\s*["']?(?!\(hidden|\(removed|file:|env:|["'\s,}])\S)
+    """
+)
+# In prose, `password: …` may be a log line as well as a credential: the value goes, the line stays.
+_SECRET_IN_PROSE = re.compile(
+    r"""(?ix)
+    (\b\w*(?:password|passwd|passphrase|secret|api_?key)["']?\s*[=:]\s*)
+    (?!["']?(?:\(hidden|\(removed|file:|env:))
+    ("[^"]+"|'[^']+'|[^\s,;}"']+)
     """
 )
 
@@ -138,4 +145,5 @@ def _text(value: str, name: str, replace: bool) -> str:
                 f"{name} looks like a credential and was not recorded", "give a reference or a digest instead"
             )
         return REMOVED
+    value = _SECRET_IN_PROSE.sub(rf"\1{REMOVED}", value)
     return value if len(value) <= MAX_TEXT else f"{value[:MAX_TEXT]}… (cut: {len(value)} characters)"

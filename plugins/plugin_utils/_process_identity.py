@@ -119,11 +119,14 @@ def end_process_tree(identity: ProcessIdentity, wait_seconds: float) -> list[Pro
     All get SIGTERM; what is left after half of the time gets SIGKILL.
 
     :param wait_seconds: the most that this takes.
-    :returns: what still runs afterwards; empty means that all have ended.
+    :returns: what still runs afterwards; empty means that all have ended. A tree that this process is part of is
+        left alone.
     """
     deadline = time.monotonic() + wait_seconds
+    if identity.is_alive() and identity.pid in _self_and_ancestors():
+        return [identity]
     targets = dict.fromkeys(identity.descendants())
-    if identity.is_alive() and identity.pid not in _self_and_ancestors():
+    if identity.is_alive():
         targets[identity] = None
     for number, until in ((signal.SIGTERM, deadline - wait_seconds / 2), (signal.SIGKILL, deadline)):
         for target in list(targets):

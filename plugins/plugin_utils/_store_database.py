@@ -33,9 +33,11 @@ _POSTGRESQL_OPTIONS = (
     f"-c statement_timeout={_STATEMENT_SECONDS}s -c lock_timeout={_BUSY_SECONDS}s "
     "-c idle_in_transaction_session_timeout=30s -c timezone=UTC -c synchronous_commit=on"
 )
+# The shared memory of a write-ahead log, and its first pages.
+_LEAST_ROOM_BYTES = 64 * 1024
 _DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG}
 # Primary result codes (sqlite.org/rescode.html): an extended code carries them in its lowest byte.
-_SQLITE_DISK_CODES = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
+_SQLITE_DISK_CODES = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY}
 _POSTGRESQL_DISK_FULL = "53100"
 
 
@@ -250,8 +252,18 @@ class Database:
         return StoreUnavailable(
             f"the state store at {self.place} failed: {text[:300]}",
             "look at its disk and server; codeblue doctor says more",
-            disk_failure=is_disk_failure(error),
+            disk_failure=is_disk_failure(error) or self._has_no_room(),
         )
+
+    def _has_no_room(self) -> bool:
+        """Without room for its shared memory, SQLite says no more than that it cannot open the file."""
+        if self.dialect != "sqlite" or not self.url.database:
+            return False
+        try:
+            found = os.statvfs(Path(self.url.database).parent)
+        except OSError:
+            return False
+        return found.f_bavail * found.f_frsize < _LEAST_ROOM_BYTES
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:

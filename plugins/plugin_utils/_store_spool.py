@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._ledger import NO_RECORD
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._ledger_key import LedgerKey
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._operator import current_operator
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import Store, ledger_key_path
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_database import is_disk_failure, private_dir
@@ -198,17 +199,16 @@ def _lock_within(handle: int, path: Path, seconds: float) -> None:
 
 
 def _usable_key() -> Path:
-    """The controller's key when it can be read, else one that is made for the spools.
+    """The controller's key when it can be used, else one that is made for the spools.
 
     The key is in the state directory, which may be what is lost.
     """
     try:
         path = ledger_key_path()
-        if path.exists():
-            return path
+        LedgerKey.at(path)
     except StoreUnavailable:
-        pass
-    return spool_dir() / "keys" / "ledger.key"
+        return spool_dir() / "keys" / "ledger.key"
+    return path
 
 
 def _publish(run_id: str, source: tuple[RunRows, str] | None) -> Path:
