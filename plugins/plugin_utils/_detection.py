@@ -17,7 +17,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._criteria import
     Observations,
     confirmation_profile,
 )
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._criteria_evaluation import evaluate
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._criteria_evaluation import evaluate, fires
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 
 # The whole confirmation, whatever timeouts the checks have.
@@ -67,16 +67,18 @@ def detect(card: Card, services: Mapping[str, Service], level: str = "deep") -> 
     """
     started = time.monotonic()
     checks: dict[str, Checks] = {name: service.checks for name, service in services.items()}
-    confirmation = confirm(plan_checks(checks, level), deadline=_DETECTION_SECONDS)
     interval = max((each.interval for each in checks.values()), default=0.0)
     consecutive = max((each.consecutive for each in checks.values()), default=1)
-    results = evaluate(
-        card.criteria,
-        Observations(checks=confirmation.observations),
-        time.time(),
-        confirmation_profile(interval, consecutive),
-        {name: service.kind for name, service in services.items()},
+    profile = confirmation_profile(interval, consecutive)
+    kinds = {name: service.kind for name, service in services.items()}
+
+    def judge(observations: Sequence[CheckResult]) -> list[CriterionResult]:
+        return evaluate(card.criteria, Observations(checks=observations), time.time(), profile, kinds)
+
+    confirmation = confirm(
+        plan_checks(checks, level), deadline=_DETECTION_SECONDS, enough=lambda seen: fires(judge(seen))
     )
+    results = judge(confirmation.observations)
     failing = [observation.at for observation in confirmation.observations if not observation.ok]
     return Detection(
         fired=any(result.fired for result in results),

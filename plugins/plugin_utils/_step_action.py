@@ -82,6 +82,14 @@ class Changed:
     def result(self) -> dict[str, t.Any]:
         return self.answer.result_or_raise()
 
+    def checked(self) -> Changed:
+        """Itself.
+
+        :raises CodeblueError: it failed, or the machine did not answer.
+        """
+        self.answer.result_or_raise()
+        return self
+
 
 class StepAction(ActionBase):
     """Base of the actions.

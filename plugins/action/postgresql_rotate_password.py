@@ -1,0 +1,174 @@
+# Copyright: codeblue.recovery contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Gives roles new passwords, hands them to every consumer, and proves that only the new ones are taken."""
+
+from __future__ import annotations
+
+import secrets
+import typing as t
+
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError
+from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_password import scram_verifier
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_runner import run_checks
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import PlannedCheck, PostgresqlCheck
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._looks import HeldSecret
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import Credential, HostDatabase, Member
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._postgresql_arguments import login_arguments
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Change, OpenRun, StepAction
+
+# 32 random bytes: beyond guessing, and printable ASCII as SCRAM wants it.
+_SECRET_BYTES = 32
+_LOGIN_SECONDS = 3.0
+_RESTART_SECONDS = 20.0
+
+
+class ActionModule(StepAction):
+    """See plugins/modules/postgresql_rotate_password.py."""
+
+    STAGE = "rotate_secrets"
+    ARGUMENTS: t.ClassVar[dict[str, t.Any]] = {
+        "roles": {"type": "list", "elements": "str", "required": True},
+        "primary": {"type": "str", "required": True},
+    }
+
+    def act(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
+        service = self.service()
+        host = service.require_host()
+        if host.postgresql is None or arguments["primary"] not in host.postgresql.members:
+            raise BadInput(f"{self.target}: {arguments['primary']!r} is no member of it", "name the present primary")
+        unknown = [role for role in arguments["roles"] if role not in host.credentials]
+        if unknown or not arguments["roles"]:
+            raise BadInput(
+                f"{self.target}: codeblue_host.credentials has no {', '.join(unknown) or 'role to rotate'}",
+                "name the role and its consumers there",
+            )
+        member = host.postgresql.members[arguments["primary"]]
+        rotated = []
+        for role in arguments["roles"]:
+            credential = host.credentials[role]
+            if self.check_mode:
+                rotated.append({"role": role, "consumers": [each.machine for each in credential.consumers]})
+                continue
+            rotated.append(self._rotate_once(service, host.postgresql, member, credential))
+        verb = "would rotate" if self.check_mode else "rotated"
+        return {
+            "changed": True,
+            "rotated": rotated,
+            "codeblue": {"summary": f"{verb} the password of {', '.join(arguments['roles'])} and its consumers"},
+        }
+
+    def _rotate_once(
+        self, service: Service, database: HostDatabase, member: Member, credential: Credential
+    ) -> dict[str, t.Any]:
+        """The whole rotation is one step: a password that was lost with its process is replaced by another."""
+        run = self.open_run()
+        attempt = 1 + sum(
+            step.action.startswith(f"set_password_{credential.role}_")
+            for step in run.store.steps(run.run_id)
+            if step.target == self.target and step.stage == self.STAGE
+        )
+
+        def work(_run: OpenRun) -> dict[str, t.Any]:
+            return self._rotate(service, database, member, credential, attempt)
+
+        consumers = [each.machine for each in credential.consumers]
+        return self.local_change(f"rotate_{credential.role}", {"role": credential.role, "consumers": consumers}, work)
+
+    def _rotate(
+        self, service: Service, database: HostDatabase, member: Member, credential: Credential, attempt: int
+    ) -> dict[str, t.Any]:
+        secret = secrets.token_urlsafe(_SECRET_BYTES)
+        salt = secrets.token_hex(16)
+        self._secrets.add(secret)
+        verifier = scram_verifier(secret)
+        self._secrets.add(verifier)
+        role = credential.role
+        changes = [
+            Change(
+                action=f"set_password_{role}_{attempt}",
+                machine=member.machine,
+                module="postgresql_set_password",
+                # Sessions that were opened with the old password end with it.
+                arguments={
+                    **login_arguments(database, member),
+                    "role": role,
+                    "verifier": verifier,
+                    "end_sessions": True,
+                },
+                decision={"role": role, "reason": "the consumers' password is refused"},
+            )
+        ]
+        changes += [
+            Change(
+                action=f"hand_over_{role}_{number}_{attempt}",
+                machine=consumer.machine,
+                module="secret_file",
+                arguments={"path": consumer.secret_file, "value": secret, "digest_salt": salt},
+                decision={"role": role, "file": consumer.secret_file},
+            )
+            for number, consumer in enumerate(credential.consumers)
+        ]
+        for ended in self.changes(changes):
+            ended.checked()
+        self._restart_consumers(credential, attempt)
+        self._prove(service, role, secret)
+        return {"changed": True, "role": role, "consumers": [each.machine for each in credential.consumers]}
+
+    def _restart_consumers(self, credential: Credential, attempt: int) -> None:
+        """At once: while their password is refused, none of them serves anybody."""
+        restarts = [
+            Change(
+                action=f"reload_{credential.role}_{number}_{attempt}",
+                machine=consumer.machine,
+                module="process_state",
+                arguments={
+                    "units": [{**consumer.process.as_arguments(), "state": "restarted"}],
+                    "timeout": _RESTART_SECONDS,
+                },
+                decision={"unit": consumer.process.unit, "reason": "it reads its password when it starts"},
+                seconds=_RESTART_SECONDS + 5.0,
+            )
+            for number, consumer in enumerate(credential.consumers)
+            if consumer.reload == "restart"
+        ]
+        for ended in self.changes(restarts):
+            ended.checked()
+
+    def _prove(self, service: Service, role: str, secret: str) -> None:
+        """The new password is taken on the way that clients take, and another one is refused.
+
+        :raises CodeblueError: it is not so.
+        """
+        way = next((check for _level, check in service.checks.up_to("deep") if isinstance(check, PostgresqlCheck)), None)
+        if way is None:
+            raise BadInput(f"{service.name}: codeblue_checks has no check of type postgresql", "add one: it proves logins")
+        taken, refused = run_checks(
+            [
+                PlannedCheck(service.name, "deep", _login(way, f"{role}_new", role, secret)),
+                PlannedCheck(service.name, "deep", _login(way, f"{role}_other", role, secrets.token_urlsafe(16))),
+            ]
+        )
+        if not taken.ok:
+            raise CodeblueError(f"{self.target}: the new password of {role} is not taken ({taken.error_class})")
+        if refused.error_class != "credentials_refused":
+            raise CodeblueError(
+                f"{self.target}: the server takes any password for {role}", "look at pg_hba.conf: is the method trust?"
+            )
+
+
+def _login(way: PostgresqlCheck, name: str, role: str, secret: str) -> PostgresqlCheck:
+    return PostgresqlCheck(
+        id=name,
+        timeout=_LOGIN_SECONDS,
+        max_response=None,
+        address=way.address,
+        port=way.port,
+        database=way.database,
+        user=role,
+        password=HeldSecret("file", f"new password of {role}", secret),
+        query="SELECT true",
+        writes=False,
+        sslmode=way.sslmode,
+        ca_file=way.ca_file,
+    )

@@ -1,0 +1,190 @@
+# Copyright: codeblue.recovery contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Rolls the newest changes back one after the other, and stops as soon as everything is healthy."""
+
+from __future__ import annotations
+
+import time
+import typing as t
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_runner import run_checks
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import plan_checks
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._machines import MachineCall
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import Instance
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Change, StepAction
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._validation import validate
+
+KIND = "release"
+_LOOK_SECONDS = 8.0
+_RESTART_SECONDS = 20.0
+_PAUSE = 0.1
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A service whose newest release can be rolled back.
+
+    :param good: the version that was current before and is not marked bad.
+    :param deployed_at: when the present version became current, as the history has it.
+    """
+
+    service: str
+    bad: str
+    good: str
+    deployed_at: str
+
+
+class ActionModule(StepAction):
+    """See plugins/modules/progressive_rollback.py."""
+
+    BYPASS_HOST_LOOP = True
+    STAGE = "rollback"
+    ARGUMENTS: t.ClassVar[dict[str, t.Any]] = {
+        "services": {"type": "list", "elements": "str", "default": []},
+        "most": {"type": "int", "default": 5},
+        "healthy_within": {"type": "float", "default": 10.0},
+    }
+
+    def act(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
+        services = {
+            name: service
+            for name, service in self.services(self.targets).items()
+            if service.host is not None and any(each.release_root for each in service.host.instances.values())
+        }
+        wanted = arguments["services"] or list(services)
+        rolled: list[dict[str, str]] = []
+        failing = self._failing(services, 0.0)
+        while len(rolled) < arguments["most"] and (failing or not rolled):
+            candidate = self._newest([services[name] for name in wanted if name in services], failing, rolled)
+            if candidate is None:
+                break
+            self._roll_back(services[candidate.service], candidate)
+            rolled.append({"service": candidate.service, "from": candidate.bad, "to": candidate.good})
+            if self.check_mode:
+                break
+            failing = self._failing(services, arguments["healthy_within"])
+            if not failing:
+                break
+        return {
+            "changed": bool(rolled),
+            "rolled_back": rolled,
+            "still_failing": sorted(failing),
+            "codeblue": {"target": ", ".join(services), "summary": self._summary(rolled, failing)},
+        }
+
+    def _newest(
+        self, services: Sequence[Service], failing: Mapping[str, str], rolled: Sequence[Mapping[str, str]]
+    ) -> Candidate | None:
+        """The newest change of a service that fails; of any service when those that fail have none left."""
+        found = [candidate for service in services for candidate in self._candidates(service)]
+        done = {each["service"] for each in rolled}
+        found = [each for each in found if each.service not in done or each.service in failing]
+        of_failing = [each for each in found if each.service in failing]
+        return max(of_failing or found, key=lambda each: each.deployed_at, default=None)
+
+    def _candidates(self, service: Service) -> list[Candidate]:
+        marked = set() if self.check_mode else {
+            each.version for each in self.open_run(service.name).store.bad_versions(service.name, KIND)
+        }
+        instances = _with_releases(service)
+        answers = self.look(
+            [
+                MachineCall(
+                    instance.machine,
+                    "codeblue.recovery.release_switch",
+                    {"release_root": instance.release_root, "mode": "list"},
+                    _LOOK_SECONDS,
+                    check_mode=True,
+                )
+                for instance in instances
+            ]
+        )
+        seen = [answer.result for answer in answers if answer.result is not None]
+        return [candidate for each in seen[:1] if (candidate := _candidate(service.name, each, marked)) is not None]
+
+    def _roll_back(self, service: Service, candidate: Candidate) -> None:
+        """All instances at once: the service is down, there is no traffic to keep."""
+        reason = f"rolled back from {candidate.bad}"
+        if not self.check_mode:
+            # Marked before the switch: a crash in between must not make the bad version look good.
+            run = self.open_run(service.name)
+            run.store.mark_bad(service.name, KIND, candidate.bad, run.run_id, "the service failed with it")
+        instances = _with_releases(service)
+        switches = [
+            Change(
+                action=f"switch_{instance.machine}_to_{candidate.good}",
+                machine=instance.machine,
+                module="release_switch",
+                arguments={"release_root": instance.release_root, "version": candidate.good, "reason": reason},
+                decision={"from": candidate.bad, "to": candidate.good, "reason": "the newest change of what fails"},
+                target=service.name,
+            )
+            for instance in instances
+        ]
+        for ended in self.changes(switches):
+            ended.checked()
+        restarts = [
+            Change(
+                action=f"restart_{instance.machine}_on_{candidate.good}",
+                machine=instance.machine,
+                module="process_state",
+                arguments={
+                    "units": [
+                        {
+                            **instance.process.as_arguments(),
+                            "state": "restarted",
+                            "wait_for": {"address": instance.address, "port": instance.port},
+                        }
+                    ],
+                    "timeout": _RESTART_SECONDS,
+                },
+                decision={"unit": instance.process.unit, "version": candidate.good},
+                seconds=_RESTART_SECONDS + 10.0,
+                target=service.name,
+            )
+            for instance in instances
+        ]
+        for ended in self.changes(restarts):
+            ended.checked()
+
+    def _failing(self, services: Mapping[str, Service], within: float) -> dict[str, str]:
+        """Services that do not work, after some time to come up."""
+        checks = {name: service.checks for name, service in services.items()}
+        thresholds = {name: service.checks.thresholds for name, service in services.items()}
+        plan = plan_checks(checks, "deep")
+        deadline = time.monotonic() + within
+        while True:
+            found = validate(run_checks(plan), thresholds, levels=("shallow", "deep"))
+            failing = {each.target: each.reasons[0] for each in found.services if each.status == "DOWN"}
+            if not failing or time.monotonic() >= deadline:
+                return failing
+            time.sleep(_PAUSE)
+
+    def _summary(self, rolled: Sequence[Mapping[str, str]], failing: Mapping[str, str]) -> str:
+        verb = "would roll back" if self.check_mode else "rolled back"
+        if not rolled:
+            return "no release is left to roll back" if failing else "nothing to roll back"
+        said = f"{verb} " + ", ".join(f"{each['service']} from {each['from']} to {each['to']}" for each in rolled)
+        return said + (f"; still failing: {', '.join(sorted(failing))}" if failing and not self.check_mode else "")
+
+
+def _with_releases(service: Service) -> list[Instance]:
+    return [each for each in service.require_host().instances.values() if each.release_root is not None]
+
+
+def _candidate(service: str, seen: Mapping[str, t.Any], marked: set[str]) -> Candidate | None:
+    """The version before the current one that is there and is not bad; None when there is none."""
+    current = (seen.get("after") or seen.get("before") or {}).get("version")
+    history = [each for each in seen.get("history", []) if each.get("version")]
+    if not current or not history:
+        return None
+    earlier = [each["version"] for each in history if each["version"] != current]
+    available = set(seen.get("available", []))
+    good = next((each for each in earlier if each in available and each not in marked), None)
+    if good is None:
+        return None
+    since = next((each for each in history if each["version"] == current), {})
+    return Candidate(service, str(current), str(good), str(since.get("deployed_at") or since.get("at") or ""))

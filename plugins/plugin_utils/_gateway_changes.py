@@ -1,0 +1,48 @@
+# Copyright: codeblue.recovery contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Changes of a gateway's servers, as one journalled step each."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Mapping
+
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import Gateway
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Change
+
+
+def gateway_change(
+    gateway: Gateway,
+    states: Mapping[str, str],
+    action: str,
+    target: str | None = None,
+    reason: str = "",
+    wait_for_up: bool = True,
+    seconds: float = 15.0,
+) -> Change:
+    """Put servers into the given states.
+
+    :param states: member or instance to `ready`, `drain` or `maint`.
+    :param action: the part of the step key.
+    """
+    arguments: dict[str, t.Any] = {
+        "socket": gateway.socket,
+        "changes": [
+            {"backend": gateway.backend, "server": gateway.servers[name], "state": state}
+            for name, state in states.items()
+            if name in gateway.servers
+        ],
+        "wait_for_up": wait_for_up,
+        "timeout": seconds,
+    }
+    if gateway.state_file is not None:
+        arguments["state_file"] = gateway.state_file
+    return Change(
+        action=action,
+        machine=gateway.machine,
+        module="haproxy_server",
+        arguments=arguments,
+        decision={"backend": gateway.backend, "states": dict(states), "reason": reason},
+        seconds=seconds + 5.0,
+        target=target,
+    )

@@ -1,0 +1,69 @@
+# Copyright: codeblue.recovery contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The action beside every module for machines: a task of anybody's playbook passes the gate here.
+
+Ansible takes the action of a name before the module of that name, so that the module cannot be called past it.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, Refused
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._machines import MachineCall
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Change, StepAction
+
+_COLLECTION = "codeblue.recovery."
+_READ_ONLY = frozenset(("postgresql_status", "machine_evidence", "postgresql_verify_backup"))
+_SECONDS = 120.0
+
+
+class MachineModuleAction(StepAction):
+    """Runs the module of its own name on the machine that the task runs for."""
+
+    STAGE = "module"
+
+    def _typed_arguments(self) -> dict[str, t.Any]:
+        # The module holds them against its own spec.
+        return dict(self._task.args)
+
+    def act(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
+        module = self._task.action.removeprefix(_COLLECTION)
+        if "step" in arguments:
+            raise BadInput("step: is filled in by the action", "leave it out")
+        if self._reads_only(module, arguments) or self.check_mode:
+            call = MachineCall(self.target, _COLLECTION + module, arguments, _SECONDS)
+            result = self.look([call])[0].result_or_raise()
+        else:
+            target = self._service_of_this_machine()
+            result = self.change(
+                Change(
+                    action=f"{module}_{self.target}_{self._task._uuid[-12:]}",
+                    machine=self.target,
+                    module=module,
+                    arguments=arguments,
+                    seconds=_SECONDS,
+                    target=target,
+                )
+            ).result
+        return {**result, "codeblue": {"summary": f"{module} on {self.target}"}}
+
+    @staticmethod
+    def _reads_only(module: str, arguments: dict[str, t.Any]) -> bool:
+        return module in _READ_ONLY or (module == "release_switch" and arguments.get("mode") == "list")
+
+    def _service_of_this_machine(self) -> str:
+        """A service whose lease this process holds and which runs on this machine.
+
+        :raises Refused: there is none.
+        """
+        from ansible_collections.codeblue.recovery.plugins.plugin_utils._process_identity import ProcessIdentity
+
+        for lease in self.store.leases_held_by(ProcessIdentity.parent()):
+            service = self.service(lease.target)
+            if service.host is not None and self.target in service.host.machines():
+                return lease.target
+        raise Refused(
+            f"no run is open for a service on {self.target} in this process: nothing was changed",
+            "start the runbook whole: codeblue run RUNBOOK, or ansible-playbook codeblue.recovery.RUNBOOK",
+        )
