@@ -151,8 +151,8 @@ def _play(plays: list[dict[str, t.Any]], sources: tuple[str, ...], directory: Pa
     for failure in reader.failures + reader.ignored:
         results.failed[failure.target or "?"] = failure.error
     if reader.no_hosts_matched or not (reader.tasks_ended or reader.failures):
-        error, hint = explain_start_failure(reader.error_text)
-        if reader.no_hosts_matched or "no hosts" in error:
-            error, hint = f"no host is in the group {plays[0]['hosts']}", "see docs/architecture.md, The inventory"
-        results.problem, results.hint = error, hint
+        problem, hint = explain_start_failure(reader.error_text)
+        if reader.no_hosts_matched or "no hosts" in problem:
+            problem, hint = f"no host is in the group {plays[0]['hosts']}", "see docs/architecture.md, The inventory"
+        results.problem, results.hint = problem, hint
     return results

@@ -7,6 +7,7 @@ import typing as t
 from datetime import UTC, datetime
 
 from codeblue.output.messages import Message
+from codeblue.output.stream import write_line
 
 
 class JsonLines:
@@ -23,12 +24,7 @@ class JsonLines:
         if self._gone:
             return
         line = {**message.as_dict(), "time": datetime.now(UTC).isoformat(timespec="microseconds")}
-        try:
-            self._stream.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
-            self._stream.flush()
-        except OSError:
-            # Nobody reads any more. The run goes on; its record is in the store.
-            self._gone = True
+        self._gone = not write_line(self._stream, json.dumps(line, ensure_ascii=False, default=str))
 
     def close(self) -> None:
         return

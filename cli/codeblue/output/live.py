@@ -11,6 +11,7 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._duration import
 
 from codeblue.output.messages import Budget, Message, Started, Step, Summary, TaskStarted
 from codeblue.output.plain import PlainLines
+from codeblue.output.stream import abandon, write_line
 from codeblue.output.style import against_budget
 
 if t.TYPE_CHECKING:
@@ -81,7 +82,7 @@ class LiveView:
             try:
                 live.start()
             except OSError:
-                self._gone = True
+                self._leave()
                 return
             self._live = live
         self._print_held()
@@ -97,8 +98,7 @@ class LiveView:
                 for line in lines:
                     self._live.console.print(Text.from_ansi(line))
             except OSError:
-                # The terminal has gone. The run goes on; its record is in the store.
-                self._gone = True
+                self._leave()
 
     def _finish(self) -> None:
         self.state.ended = True
@@ -113,10 +113,18 @@ class LiveView:
         try:
             if live is not None:
                 live.stop()
-            for line in lines:
-                self._stream.write(line + "\n")
         except OSError:
-            self._gone = True
+            self._leave()
+            return
+        for line in lines:
+            if not write_line(self._stream, line):
+                self._gone = True
+                return
+
+    def _leave(self) -> None:
+        """The terminal has gone. The run goes on; its record is in the store."""
+        self._gone = True
+        abandon(self._stream)
 
 
 class _State:

@@ -19,6 +19,7 @@ from codeblue.output.messages import (
     TaskStarted,
     Warned,
 )
+from codeblue.output.stream import write_line
 from codeblue.output.style import (
     COLOURS,
     OUTCOME_COLOURS,
@@ -124,13 +125,4 @@ class PlainLines:
         return paint(text, colour, self._coloured)
 
     def _write(self, line: str) -> None:
-        if self._gone:
-            return
-        try:
-            self._stream.write(line + "\n")
-            self._stream.flush()
-        except UnicodeEncodeError:
-            self._stream.write(line.encode("ascii", "replace").decode("ascii") + "\n")
-        except OSError:
-            # The pipe or the terminal has gone. The run goes on; its record is in the store.
-            self._gone = True
+        self._gone = self._gone or not write_line(self._stream, line)

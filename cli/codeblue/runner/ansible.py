@@ -21,6 +21,8 @@ from codeblue.runner.processes import heads, processes_of_run, send, wait_for_en
 # How long ansible-playbook and its workers have to end after a signal before they are killed.
 STOP_SECONDS = 10.0
 _KILL_SECONDS = 3.0
+# ansible-playbook passes a signal on to its workers, but misses one that it is just starting.
+_PASS_ON_SECONDS = 1.0
 # How often a pending stop is looked after.
 _POLL_SECONDS = 0.25
 
@@ -63,7 +65,8 @@ class Stopper:
         self._run_id = run_id
         self._notify = notify
         self._deadline: float | None = None
-        self._delivered = False
+        self._delivered_at: float | None = None
+        self._told_workers = False
         self._notified = False
         self._previous: dict[signal.Signals, t.Any] = {}
 
@@ -107,12 +110,18 @@ class Stopper:
         self._deliver()
 
     def _deliver(self) -> None:
-        if self._delivered:
-            return
-        # Between fork and exec the child does not carry the mark yet; then the next poll finds it.
-        for process in heads(processes_of_run(self._run_id)):
-            send(process, signal.SIGINT)
-            self._delivered = True
+        if self._delivered_at is None:
+            # Between fork and exec the child does not carry the mark yet; then the next poll finds it.
+            for process in heads(processes_of_run(self._run_id)):
+                send(process, signal.SIGINT)
+                self._delivered_at = time.monotonic()
+        elif not self._told_workers and time.monotonic() - self._delivered_at >= _PASS_ON_SECONDS:
+            self._told_workers = True
+            left = processes_of_run(self._run_id)
+            told = heads(left)
+            for process in left:
+                if process not in told:
+                    send(process, signal.SIGINT)
 
 
 def run_ansible(

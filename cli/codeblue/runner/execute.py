@@ -64,7 +64,7 @@ class _Execution:
             collections=request.collections,
             pass_names=request.pass_env,
         )
-        stopper = Stopper(request.run_id, lambda: self._emit(Warned("stopping: waiting for the current step to end")))
+        stopper = Stopper(request.run_id, lambda: self._emit(Warned("stopping ansible-playbook and its workers")))
         with Workspace(request.run_id) as workspace, stopper:
             self._handover = Handover(workspace.path)
             try:
