@@ -81,6 +81,11 @@ def release_in_transaction(connection: Connection, now: str, target: str, run_id
     return int(row.generation)
 
 
+def lock_run(connection: Connection, run_id: str) -> None:
+    """Whoever changes a run takes its row first and those of its leases after it, so that no two wait in a ring."""
+    connection.execute(sa.select(runs.c.run_id).where(runs.c.run_id == run_id).with_for_update())
+
+
 class LeaseStore:
     """The part of the store that keeps leases."""
 
@@ -103,6 +108,7 @@ class LeaseStore:
             connection = transaction.connection
             if self.database.dialect == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+            lock_run(connection, run_id)
             now = self.database.now(connection)
             return {
                 target: self._take(connection, now, run_id, target, holder, ttl_seconds)
@@ -129,6 +135,7 @@ class LeaseStore:
         """Give a target back. Nothing happens when a later generation holds it."""
         with self.database.write() as transaction:
             connection = transaction.connection
+            lock_run(connection, run_id)
             row = connection.execute(sa.select(leases).where(leases.c.target == target).with_for_update()).one_or_none()
             if row is None or row.run_id != run_id or row.generation != generation:
                 return

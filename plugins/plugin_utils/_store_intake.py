@@ -21,7 +21,9 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_rows impo
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_spool import (
     SpoolStore,
     open_spool,
+    remove_seed,
     remove_spool,
+    seeded_runs,
     spool_paths,
 )
 from sqlalchemy.engine import Connection
@@ -74,6 +76,11 @@ def take_in_spools(store: Store) -> list[TakenIn]:
                 queue_head(store, transaction, head)
         remove_spool(spool)
         done.append(TakenIn(spool.run_id, True, "taken in"))
+    for run_id in seeded_runs():
+        run = store.run(run_id)
+        if run is None or run.status == "closed":
+            # Closed from elsewhere: nobody will go on with it.
+            remove_seed(run_id)
     return done
 
 

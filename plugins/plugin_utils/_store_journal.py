@@ -15,6 +15,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._leases import (
     holder_fields,
     holder_of,
     holder_values,
+    lock_run,
 )
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._ledger import Ledger, digest
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._ledger_fields import bounded
@@ -74,6 +75,7 @@ class JournalStore:
         key = step_key(run_id, target, stage, action)
         with self.database.write() as transaction:
             connection = transaction.connection
+            lock_run(connection, run_id)
             now = self.database.now(connection)
             check_in_transaction(connection, now, target, run_id, generation)
             _open_gate(connection, run_id, target)

@@ -25,6 +25,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_models im
     Snapshot,
     Step,
     StoreUnavailable,
+    utc_now,
 )
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_rows import RunRows, rows_of_run
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_spool import (
@@ -64,6 +65,7 @@ class ResilientStore:
 
     def open_run(self, opening: RunOpening, ttl_seconds: int = 60) -> tuple[Run, dict[str, Lease]]:
         """Open a run and take the leases of all its targets, or do neither. See `Store.open_run`."""
+        self._refuse_held_in_spools(opening.run_id, opening.targets)
         try:
             if self.main is None:
                 raise t.cast(StoreUnavailable, self.failure)
@@ -72,7 +74,8 @@ class ResilientStore:
             self._may_go_on(opening.severity, error)
             self._warn(opening.run_id, error)
             with only_one_takes_leases():
-                self._refuse_held_elsewhere(opening.run_id, opening.targets)
+                self._refuse_held_in_spools(opening.run_id, opening.targets)
+                self._refuse_held_in_seeds(opening.run_id, opening.targets)
                 return new_spool(opening.run_id).open_run(opening, ttl_seconds)
         self._seed(opening.run_id)
         return run, leases
@@ -100,9 +103,11 @@ class ResilientStore:
 
         def acquire(store: Store) -> dict[str, Lease]:
             if not store.is_spool:
+                self._refuse_held_in_spools(run_id, targets)
                 return store.acquire_leases(run_id, targets, holder, ttl_seconds)
             with only_one_takes_leases():
-                self._refuse_held_elsewhere(run_id, targets)
+                self._refuse_held_in_spools(run_id, targets)
+                self._refuse_held_in_seeds(run_id, targets)
                 return store.acquire_leases(run_id, targets, holder, ttl_seconds)
 
         leases = self._on_run(run_id, acquire)
@@ -336,25 +341,22 @@ class ResilientStore:
             raise t.cast(StoreUnavailable, self.failure)
         return stores
 
-    def _refuse_held_elsewhere(self, run_id: str, targets: Sequence[str]) -> None:
-        """Without the shared store, the other spools and the seeds on this controller say what is held."""
-        held = [
-            (lease, run)
-            for spool in self._spools()
-            if spool.run_id != run_id
-            for run in [spool.run(spool.run_id)]
-            if run is not None and run.status == "open"
-            for lease in spool.leases_of_run(run.run_id)
-        ]
-        for lease, run in held:
-            if lease.target in targets and lease.holder.is_alive() is not False:
-                raise LeaseHeld(lease, run.runbook, str(run.operator), lease.holder.is_alive())
+    def _refuse_held_in_spools(self, run_id: str, targets: Sequence[str]) -> None:
+        """The store knows nothing of what runs in spools hold."""
+        for spool in self._spools():
+            run = spool.run(spool.run_id) if spool.run_id != run_id else None
+            if run is not None and run.status == "open":
+                for lease in spool.leases_of_run(run.run_id):
+                    _refuse_held(lease, targets, run.runbook, str(run.operator))
+
+    def _refuse_held_in_seeds(self, run_id: str, targets: Sequence[str]) -> None:
+        """Without the store, the seeds say what the runs in it held."""
+        spooled = {spool.run_id for spool in self._spools()}
         for other in seeded_runs():
-            rows = read_seed(other) if other != run_id else None
+            rows = read_seed(other) if other != run_id and other not in spooled else None
             for lease in leases_in_seed(rows) if rows is not None else []:
-                if lease.target in targets and lease.holder.is_alive() is not False:
-                    row = t.cast(RunRows, rows)["runs"][0]
-                    raise LeaseHeld(lease, row["runbook"], row["operator"], lease.holder.is_alive())
+                row = t.cast(RunRows, rows)["runs"][0]
+                _refuse_held(lease, targets, row["runbook"], row["operator"])
 
     def _may_go_on(self, severity: str, error: StoreUnavailable) -> None:
         if not error.disk_failure and severity not in _GOES_ON_WITHOUT_STORE:
@@ -374,6 +376,14 @@ class ResilientStore:
         if run.status == "closed" and self._spool(run.run_id) is None:
             remove_seed(run.run_id)
         return run
+
+
+def _refuse_held(lease: Lease, targets: Sequence[str], runbook: str, operator: str) -> None:
+    if lease.target not in targets:
+        return
+    alive = lease.holder.is_alive()
+    if alive or lease.expires_at > utc_now():
+        raise LeaseHeld(lease, runbook, operator, alive)
 
 
 def open_store_or_spool(severity: str | None = None) -> ResilientStore:

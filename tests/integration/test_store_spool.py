@@ -26,6 +26,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_resilient
     open_store_or_spool,
 )
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_spool import spool_dir, spool_paths
+from codeblue.main import main as command_line
 from codeblue.verify import verify_export
 from store_support import dead_process, isolate, opening
 
@@ -155,6 +156,8 @@ def test_a_spool_of_a_run_that_is_under_way_stays(place: Path) -> None:
     assert [(each.taken, each.reason) for each in take_in_spools(main)] == [(False, "its run is still under way")]
     # It stays in its spool although the store is back, and everybody sees it there.
     again = open_store_or_spool()
+    with pytest.raises(LeaseHeld, match=run.run_id):
+        again.open_run(opening("a"))
     _step(again, run.run_id, "x", leases["a"].generation)
     assert main.run(run.run_id) is None
     assert again.lease_of("a") == again.leases_of_run(run.run_id)[0]
@@ -241,8 +244,8 @@ def test_workers_that_lose_the_store_at_once_share_one_spool(place: Path) -> Non
         assert [process.wait(timeout=60) for process in workers] == [0, 0, 0, 0]
         assert len(spool_paths()) == 1
         store.close_target(run.run_id, "a", "recovered", {})
+    assert command_line(["audit", "take-in"]) == 0
     main = open_store()
-    take_in_spools(main)
     assert {step.action for step in main.steps(run.run_id)} == {"0", "1", "2", "3"}
     assert _verdict(main, run.run_id, place)[0] == 0
 

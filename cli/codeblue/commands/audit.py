@@ -144,6 +144,27 @@ def key(as_json: bool) -> None:
         click.echo(found.public_pem, nl=False)
 
 
+@command.command(name="take-in")
+@json_option
+def take_in(as_json: bool) -> None:
+    """Take runs that went on in a spool while the store was away back into the store.
+
+    A run that is under way stays in its spool until it ends. `codeblue outbox deliver` does this as well.
+
+    Example: codeblue audit take-in
+    """
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import open_store
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_intake import take_in_spools
+
+    found = take_in_spools(open_store())
+    if as_json:
+        for each in found:
+            json_line("spool", **each.__dict__)
+        summary_line(taken=sum(each.taken for each in found), left=sum(not each.taken for each in found))
+    else:
+        show_table(("RUN", "RESULT"), [(each.run_id, each.reason) for each in found], "There are no spools.")
+
+
 @command.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(

@@ -60,14 +60,21 @@ def list_(state: str | None, limit: int, as_json: bool) -> None:
 def deliver(context: click.Context, seconds: float, now_due: bool, as_json: bool) -> None:
     """Hand over what is due. Exits 1 when something was not accepted; it stays and is tried again.
 
+    Runs that went on in a spool while the store was away are taken in first, with their messages.
+
     Example: codeblue outbox deliver --now
     """
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._outbox import deliver as deliver_messages
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import open_store
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_intake import take_in_spools
 
-    report = deliver_messages(open_store(), seconds, now_due=now_due)
+    store = open_store()
+    taken = take_in_spools(store)
+    report = deliver_messages(store, seconds, now_due=now_due)
     exit_code = 1 if report.failed else 0
     if as_json:
+        for each in taken:
+            json_line("spool", **each.__dict__)
         for message_id in report.delivered:
             json_line("delivered", message=message_id)
         for message_id, error in report.failed:
@@ -80,6 +87,8 @@ def deliver(context: click.Context, seconds: float, now_due: bool, as_json: bool
             unconfigured=report.unconfigured,
         )
     else:
+        for each in taken:
+            click.echo(f"run {each.run_id} in a spool: {each.reason}.")
         click.echo(f"{len(report.delivered)} delivered, {len(report.failed)} failed, {report.waiting} waiting.")
         for message_id, error in report.failed:
             click.echo(f"  {message_id}: {error}")
