@@ -40,7 +40,13 @@ class ActionModule(StepAction):
         dependents = self.services(dependents_of(self.targets, hostvars, names))
         looks = Looks(self.machines, targets, self._secrets.add)
         detection = detect(card, {**targets, **dependents}, arguments["level"])
-        seen = looks.answers()
+        troubled = {result.target for result in detection.results if not result.ok}
+        failing = {
+            name
+            for name in targets
+            if name in troubled or any(name in s.depends_on for n, s in dependents.items() if n in troubled)
+        }
+        seen = looks.answers(failing)
         found = {
             name: self._diagnosis(service, seen[name], detection, [n for n, s in dependents.items() if name in s.depends_on])
             for name, service in targets.items()

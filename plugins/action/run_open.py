@@ -29,6 +29,10 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action imp
 
 # What the earlier attempt's last step gets to finish by itself before it is ended.
 _ORPHAN_SECONDS = 30.0
+_FIRST_MODULES = tuple(
+    f"codeblue.recovery.{name}"
+    for name in ("postgresql_status", "process_state", "haproxy_server", "postgresql_fence", "postgresql_promote")
+)
 
 
 class ActionModule(StepAction):
@@ -44,6 +48,7 @@ class ActionModule(StepAction):
     }
 
     def act(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
+        self._prepare_modules()
         card = card_of(arguments["runbook"])
         check_accepts(card, arguments["accept"])
         hostvars = self._variables["hostvars"]
@@ -97,6 +102,12 @@ class ActionModule(StepAction):
 
             self._opened_store = open_store_or_spool()
         return self._opened_store
+
+    def _prepare_modules(self) -> None:
+        """What the diagnosis sends to machines first, and what the first change may send."""
+        machines = [str(name) for name in self._variables["groups"].get("codeblue_machines", [])]
+        if machines:
+            self.machines.prepare(machines[0], _FIRST_MODULES)
 
     def _service_names(self) -> list[str]:
         return [str(name) for name in self._variables["groups"].get("codeblue_services", self.targets)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import typing as t
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_runner import run_checks
@@ -72,30 +72,43 @@ class _Question:
 
 
 class Looks:
-    """Asks all machines of the targets in one batch, while the caller does something else.
+    """Asks the machines of the targets in one batch, while the caller does something else.
+
+    Members and processes are asked first. Gateway and credentials matter only when a primary answers, and wait
+    until that is known: a dead primary is not to be kept waiting by questions that have nothing to do with it.
 
     :param hold: told every secret that was fetched, before anything can be said about it.
     """
 
     def __init__(self, machines: Machines, services: Mapping[str, Service], hold: Callable[[str], None]) -> None:
+        self._machines = machines
         self._services = services
         self._hold = hold
         self._questions = [
             question
             for name, service in services.items()
             if service.host is not None
-            for question in _questions(name, service.host)
+            for question in _first_questions(name, service.host)
         ]
         self._batch: Batch = machines.start([question.call for question in self._questions])
 
-    def answers(self) -> dict[str, ServiceLook]:
-        """Wait for the machines, try the credentials that they hold, and sort everything by target."""
+    def answers(self, failing: Collection[str]) -> dict[str, ServiceLook]:
+        """Wait for the machines, ask what follows from their answers, and sort everything by target.
+
+        :param failing: targets that have failing checks, or services depending on them that have.
+        """
         answered = list(zip(self._questions, self._batch.answers(), strict=True))
-        found = {}
-        for name, service in self._services.items():
-            own = [(question, answer) for question, answer in answered if question.target == name]
-            found[name] = self._service_look(service, own)
-        return found
+        further = [
+            question
+            for name, service in self._services.items()
+            if name in failing and service.host is not None and _primary_answers(name, answered)
+            for question in _further_questions(name, service.host)
+        ]
+        answered += list(zip(further, self._machines.run_all([question.call for question in further]), strict=True))
+        return {
+            name: self._service_look(service, [(q, a) for q, a in answered if q.target == name])
+            for name, service in self._services.items()
+        }
 
     def _service_look(self, service: Service, answered: Sequence[tuple[_Question, MachineAnswer]]) -> ServiceLook:
         statuses = {q.name: a.result for q, a in answered if q.kind == "member" and a.result is not None}
@@ -177,20 +190,32 @@ def _accepted(result: CheckResult) -> bool | None:
     return False if result.error_class == "credentials_refused" else None
 
 
-def _questions(target: str, host: HostPlatform) -> list[_Question]:
+def _primary_answers(target: str, answered: Sequence[tuple[_Question, MachineAnswer]]) -> bool:
+    return any(
+        member_look(question.name, answer.result).is_primary
+        for question, answer in answered
+        if question.target == target and question.kind == "member" and answer.result is not None
+    )
+
+
+def _first_questions(target: str, host: HostPlatform) -> list[_Question]:
     found = []
     if host.postgresql is not None:
         for name, member in host.postgresql.members.items():
             arguments = {**member_arguments(host.postgresql, member), "service_roles": list(host.postgresql.service_roles)}
             found.append(_question(target, "member", name, member.machine, "postgresql_status", arguments))
+    for name, instance in host.instances.items():
+        units = {"units": [_wish(instance.process)]}
+        found.append(_question(target, "unit", name, instance.machine, "process_state", units))
+    return found
+
+
+def _further_questions(target: str, host: HostPlatform) -> list[_Question]:
+    found = []
     if host.gateway is not None:
         changes = [{"backend": host.gateway.backend, "server": server} for server in host.gateway.servers.values()]
         arguments = {"socket": host.gateway.socket, "changes": changes}
         found.append(_question(target, "gateway", host.gateway.machine, host.gateway.machine, "haproxy_server", arguments))
-    for name, instance in host.instances.items():
-        found.append(
-            _question(target, "unit", name, instance.machine, "process_state", {"units": [_wish(instance.process)]})
-        )
     for role, credential in host.credentials.items():
         for consumer in credential.consumers:
             call = MachineCall(

@@ -112,6 +112,33 @@ class Machines:
                 )
         return Batch(calls, self._call_in_child)
 
+    def prepare(self, machine: str, modules: Sequence[str]) -> None:
+        """Have Ansible build what it sends for these modules, beside what goes on meanwhile.
+
+        Building takes a fifth of a second the first time a module is used in a play, which would be spent while
+        a clinic waits. Ansible keeps what it built for the rest of the play and locks it, so that a task which
+        needs it too early waits for this instead of doing it again. Nothing depends on whether it worked.
+        """
+        if machine not in self._hostvars:
+            return
+        middle = os.fork()
+        if middle == 0:
+            # The builder belongs to nobody who would have to wait for it.
+            for module in modules:
+                if os.fork() == 0:
+                    _quietly(lambda name=module: self._build(machine, name))
+            os._exit(0)
+        os.waitpid(middle, 0)
+
+    def _build(self, machine: str, module: str) -> None:
+        variables = self.variables(machine)
+        templar = Templar(loader=self._action._loader, variables=variables)
+        settings = {**variables, "ansible_facts": {}}
+        if "ansible_python_interpreter" in settings:
+            settings["ansible_python_interpreter"] = templar.template(settings["ansible_python_interpreter"])
+        runner = self._module_runner(_connect(self._action, variables, templar), templar, None)
+        runner._configure_module(module, {}, settings)
+
     def variables(self, machine: str) -> dict[str, t.Any]:
         """The machine's variables as they stand in the inventory, not templated."""
         return t.cast("dict[str, t.Any]", self._hostvars.raw_get(machine))
@@ -138,22 +165,9 @@ class Machines:
 
     def _run_module(self, call: MachineCall) -> dict[str, t.Any]:
         variables = self.variables(call.machine)
-        borrowed = self._action
-        templar = Templar(loader=borrowed._loader, variables=variables)
-        connection = _connect(borrowed, variables, templar)
-        task = borrowed._task.copy()
-        task.delegate_to = None
-        task.async_val = 0
-        if call.check_mode is not None:
-            task.check_mode = call.check_mode
-        runner = _ModuleRunner(
-            task=task,
-            connection=connection,
-            play_context=borrowed._play_context,
-            loader=borrowed._loader,
-            templar=templar,
-            shared_loader_obj=borrowed._shared_loader_obj,
-        )
+        templar = Templar(loader=self._action._loader, variables=variables)
+        connection = _connect(self._action, variables, templar)
+        runner = self._module_runner(connection, templar, call.check_mode)
         try:
             # The interpreter is templated here, because modules are built from plain variables.
             settings = dict(variables)
@@ -172,6 +186,30 @@ class Machines:
         finally:
             runner.cleanup()
             connection.close()
+
+    def _module_runner(self, connection: t.Any, templar: Templar, check_mode: bool | None) -> _ModuleRunner:
+        task = self._action._task.copy()
+        task.delegate_to = None
+        task.async_val = 0
+        if check_mode is not None:
+            task.check_mode = check_mode
+        return _ModuleRunner(
+            task=task,
+            connection=connection,
+            play_context=self._action._play_context,
+            loader=self._action._loader,
+            templar=templar,
+            shared_loader_obj=self._action._shared_loader_obj,
+        )
+
+
+def _quietly(work: t.Callable[[], None]) -> t.NoReturn:
+    """Do it in this forked process and leave. Preparation that fails costs time later, never more."""
+    try:
+        os.nice(5)
+        work()
+    finally:
+        os._exit(0)
 
 
 class Batch:

@@ -55,6 +55,8 @@ def restore_snapshot(
 ) -> RestoreReport:
     """Restore one level, or some paths of it, into a directory that is missing or empty.
 
+    A missing one is made for the caller alone; an empty one keeps its owner and mode.
+
     :param paths: files and directories inside the level; nothing means all.
     :param digest: of the header, as the catalog has it.
     :raises BadInput: no such snapshot, level or path, or the destination is in use.
@@ -66,6 +68,11 @@ def restore_snapshot(
         raise BadInput(f"{destination} is in use", "name a directory that is missing or empty")
     with _staging(destination) as staged:
         report = _build(store, snapshot_id, level, paths, staged, digest)
+        if destination.exists():
+            # Whoever made the directory chose who may enter it.
+            shutil.copystat(destination, staged)
+            if os.geteuid() == 0:
+                os.chown(staged, destination.stat().st_uid, destination.stat().st_gid)
         staged.rename(destination)
         sync_directory(destination.parent)
     return replace(report, destination=destination)
