@@ -18,6 +18,10 @@ def open_store_of_run(holder: ProcessIdentity) -> ResilientStore:
     :param holder: the process that holds the leases: for an action, its worker's parent.
     :raises StoreUnavailable: the store is lost, and no run of this process left anything to go on with.
     """
+    spooled = ResilientStore(None, StoreUnavailable("the run of this process goes on in a spool"))
+    if spooled.holds_in_spool(holder):
+        # Asking a lost store first would cost every action the time until it gives up.
+        return spooled
     store = open_store_or_spool()
     if store.main is None and not store.leases_held_by(holder):
         raise store.failure or StoreUnavailable("the state store cannot be opened")

@@ -193,6 +193,10 @@ class ResilientStore:
                 found += [lease for lease in leases_in_seed(rows) if lease.holder == identity]
         return found
 
+    def holds_in_spool(self, identity: ProcessIdentity) -> bool:
+        """Whether a process holds a lease for a run that has gone over to a spool."""
+        return any(spool.leases_held_by(identity) for spool in self._spools())
+
     # -- questions ---------------------------------------------------------------------------------------------
 
     def run(self, run_id: str) -> Run | None:

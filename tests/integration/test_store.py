@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -604,6 +605,19 @@ def test_a_server_that_is_away_is_said_in_one_line(monkeypatch: pytest.MonkeyPat
     assert "canary-5c1d" not in str(failed.value)
     assert "\n" not in str(failed.value)
     assert failed.value.exit_code == 3
+
+
+def test_a_server_that_accepts_and_never_answers_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    isolate(monkeypatch, tmp_path)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        started = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            open_store(f"postgresql+psycopg://someone@127.0.0.1:{silent.getsockname()[1]}/clinic")
+        assert time.monotonic() - started < 7
 
 
 def test_a_damaged_store_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

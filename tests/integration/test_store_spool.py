@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import Refused
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._process_identity import ProcessIdentity
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import (
@@ -28,7 +29,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_resilient
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_spool import spool_dir, spool_paths
 from codeblue.main import main as command_line
 from codeblue.verify import verify_export
-from store_support import dead_process, isolate, opening
+from store_support import dead_process, isolate, opening, postgresql_server
 
 ME = ProcessIdentity.current()
 
@@ -265,6 +266,39 @@ def test_a_branch_that_vanished_is_found_by_the_verifier(place: Path) -> None:
     verdict = verify_export(trunk, [main.ledger.key.public_pem.encode()], [])
     assert verdict.exit_code == 1
     assert "are missing" in verdict.message
+
+
+def test_a_server_that_goes_away_in_the_middle(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with postgresql_server() as url:
+        admin = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+        with admin.connect() as connection:
+            connection.execute(sa.text("CREATE DATABASE clinic"))
+            monkeypatch.setenv("CODEBLUE_STATE_URL", url.replace("/postgres", "/clinic"))
+            store = open_store_or_spool("SEV1")
+            run, leases = store.open_run(opening("a"))
+            generation = leases["a"].generation
+            _step(store, run.run_id, "x", generation)
+            begun = store.begin_step(run.run_id, "a", "s", "y", {}, ME, generation)
+            connection.execute(sa.text("ALTER DATABASE clinic ALLOW_CONNECTIONS false"))
+            connection.execute(
+                sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'clinic'")
+            )
+            store.finish_step(begun, "ok", {}, changed=True)
+            later = open_store_of_run(ME)
+            _step(later, run.run_id, "z", generation)
+            later.close_target(run.run_id, "a", "recovered", {})
+            with pytest.raises(StoreUnavailable):
+                open_store_or_spool("SEV2")
+            connection.execute(sa.text("ALTER DATABASE clinic ALLOW_CONNECTIONS true"))
+        admin.dispose()
+        main = open_store()
+        assert [each.taken for each in take_in_spools(main)] == [True]
+        assert [(step.action, step.state) for step in main.steps(run.run_id)] == [(name, "done") for name in "xyz"]
+        assert main.run(run.run_id).outcome == "recovered"  # type: ignore[union-attr]
+        assert main.leases_of_run(run.run_id) == []
+        assert _verdict(main, run.run_id, place)[0] == 0
+        main.close()
+        store.close()
 
 
 # -- a place that others could tamper with -----------------------------------------------------------------------
