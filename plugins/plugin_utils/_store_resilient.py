@@ -19,13 +19,11 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import St
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_models import (
     BadVersion,
     Lease,
-    LeaseHeld,
     Run,
     RunOpening,
     Snapshot,
     Step,
     StoreUnavailable,
-    utc_now,
 )
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_rows import RunRows, rows_of_run
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_spool import (
@@ -35,6 +33,8 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_spool imp
     only_one_takes_leases,
     open_spool,
     read_seed,
+    refuse_held,
+    refuse_held_in_seeds,
     remove_seed,
     seeded_runs,
     spool_from,
@@ -75,7 +75,7 @@ class ResilientStore:
             self._warn(opening.run_id, error)
             with only_one_takes_leases():
                 self._refuse_held_in_spools(opening.run_id, opening.targets)
-                self._refuse_held_in_seeds(opening.run_id, opening.targets)
+                refuse_held_in_seeds(opening.run_id, opening.targets)
                 return new_spool(opening.run_id).open_run(opening, ttl_seconds)
         self._seed(opening.run_id)
         return run, leases
@@ -107,7 +107,7 @@ class ResilientStore:
                 return store.acquire_leases(run_id, targets, holder, ttl_seconds)
             with only_one_takes_leases():
                 self._refuse_held_in_spools(run_id, targets)
-                self._refuse_held_in_seeds(run_id, targets)
+                refuse_held_in_seeds(run_id, targets)
                 return store.acquire_leases(run_id, targets, holder, ttl_seconds)
 
         leases = self._on_run(run_id, acquire)
@@ -351,16 +351,7 @@ class ResilientStore:
             run = spool.run(spool.run_id) if spool.run_id != run_id else None
             if run is not None and run.status == "open":
                 for lease in spool.leases_of_run(run.run_id):
-                    _refuse_held(lease, targets, run.runbook, str(run.operator))
-
-    def _refuse_held_in_seeds(self, run_id: str, targets: Sequence[str]) -> None:
-        """Without the store, the seeds say what the runs in it held."""
-        spooled = {spool.run_id for spool in self._spools()}
-        for other in seeded_runs():
-            rows = read_seed(other) if other != run_id and other not in spooled else None
-            for lease in leases_in_seed(rows) if rows is not None else []:
-                row = t.cast(RunRows, rows)["runs"][0]
-                _refuse_held(lease, targets, row["runbook"], row["operator"])
+                    refuse_held(lease, targets, run.runbook, str(run.operator))
 
     def _may_go_on(self, severity: str, error: StoreUnavailable) -> None:
         if not error.disk_failure and severity not in _GOES_ON_WITHOUT_STORE:
@@ -380,14 +371,6 @@ class ResilientStore:
         if run.status == "closed" and self._spool(run.run_id) is None:
             remove_seed(run.run_id)
         return run
-
-
-def _refuse_held(lease: Lease, targets: Sequence[str], runbook: str, operator: str) -> None:
-    if lease.target not in targets:
-        return
-    alive = lease.holder.is_alive()
-    if alive or lease.expires_at > utc_now():
-        raise LeaseHeld(lease, runbook, operator, alive)
 
 
 def open_store_or_spool(severity: str | None = None) -> ResilientStore:

@@ -13,7 +13,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._ledger import NO_RECORD
@@ -21,7 +21,12 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._ledger_key impo
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._operator import current_operator
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import Store, ledger_key_path
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_database import is_disk_failure, private_dir
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_models import Lease, StoreUnavailable
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_models import (
+    Lease,
+    LeaseHeld,
+    StoreUnavailable,
+    utc_now,
+)
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_rows import TABLES, RunRows, rows_of_run
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_schema import ensure_schema
 from sqlalchemy.engine import URL
@@ -161,6 +166,32 @@ def leases_in_seed(rows: RunRows) -> list[Lease]:
         )
         for row in rows["leases"]
     ]
+
+
+def refuse_held(lease: Lease, targets: Sequence[str], runbook: str, operator: str) -> None:
+    """A target of another open run can be had only when its lease has expired and its holder is not alive.
+
+    :raises LeaseHeld: it cannot.
+    """
+    if lease.target not in targets:
+        return
+    alive = lease.holder.is_alive()
+    if alive or lease.expires_at > utc_now():
+        raise LeaseHeld(lease, runbook, operator, alive)
+
+
+def refuse_held_in_seeds(run_id: str, targets: Sequence[str]) -> None:
+    """Without the store, the seeds of other runs say what these held. A run with a spool is asked there.
+
+    :raises LeaseHeld: one of the targets is held.
+    """
+    for other in seeded_runs():
+        rows = read_seed(other) if other != run_id and not spool_path(other).exists() else None
+        if rows is None:
+            continue
+        run = rows["runs"][0]
+        for lease in leases_in_seed(rows):
+            refuse_held(lease, targets, run["runbook"], run["operator"])
 
 
 @contextlib.contextmanager
