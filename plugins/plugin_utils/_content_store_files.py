@@ -62,7 +62,8 @@ def place_file(
         Path(staged).rename(path)
     except OSError as error:
         if staged is not None:
-            with contextlib.suppress(FileNotFoundError):
+            # Whatever keeps it from being removed, what is to be told is why it was not written.
+            with contextlib.suppress(OSError):
                 Path(staged).unlink()
         raise write_error(path, error) from error
     return True

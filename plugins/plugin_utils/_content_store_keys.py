@@ -74,7 +74,9 @@ def key_for_writing(
                 _write_key_file(key_file, candidate, store_id)
                 return candidate
     made = NamingKey(str(ULID()), recipients.fingerprint, secrets.token_bytes(_KEY_BYTES))
-    create_file(keys / f"{made.key_id}.age", recipients.encrypt(made._to_bytes(store_id)), 0o400)
+    create_file(
+        keys / f"{made.key_id}.age", recipients.encrypt(made._to_bytes(store_id)), 0o400, temporary=keys.parent / "tmp"
+    )
     _write_key_file(key_file, made, store_id)
     return made
 

@@ -185,7 +185,12 @@ class SnapshotWriter:
             tree=tuple(future.result() for future in tree),
             objects=self._objects.names,
         ).sealed(self._key.secret)
-        create_file(self._headers / f"{manifest.snapshot_id}.json", manifest.to_bytes(), 0o400)
+        create_file(
+            self._headers / f"{manifest.snapshot_id}.json",
+            manifest.to_bytes(),
+            0o400,
+            temporary=self._headers.parent / "tmp",
+        )
         self._entries.close()
         return manifest
 

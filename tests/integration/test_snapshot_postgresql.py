@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyrage
 import pytest
 from ansible_collections.codeblue.recovery.plugins.module_utils._base_backup import remove_backups
 from ansible_collections.codeblue.recovery.plugins.module_utils._deadline import Deadline
@@ -26,6 +27,9 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._snapshot_backup
 )
 from ansible_collections.codeblue.recovery.plugins.module_utils._verify_backup import verify_backup
 from ansible_collections.codeblue.recovery.plugins.module_utils._wal_archive import WalArchive, verify_wal
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._content_store import ContentStore
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._manifest import SnapshotManifest
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._snapshot_restore import restore_snapshot
 from snapshot_cluster import Cluster
 
 
@@ -263,6 +267,45 @@ def test_archive_tells_gaps_and_damage(history: History) -> None:
         aside.rename(path)
     finally:
         path.write_bytes(good)
+
+
+def test_backups_come_back_from_the_store_and_recover(history: History, tmp_path: Path) -> None:
+    """The machine's backups are lost: the store and the archive are enough."""
+    cluster = history.cluster
+    identity = pyrage.x25519.Identity.generate()
+    (tmp_path / "identity").write_text(str(identity))
+    (tmp_path / "identity").chmod(0o600)
+    key = tmp_path / "naming.key"
+    store = ContentStore.init(tmp_path / "store", [str(identity.to_public())], naming_key_file=key)
+    made: list[SnapshotManifest] = []
+    for backup_id in ("full-1", "incr-2"):
+        with store.begin("patient_db", "scheduled", requires=[item.snapshot_id for item in made]) as writer:
+            writer.add_tree(cluster.backups, "database", includes=[backup_id])
+            writer.describe_level("database", read_record(str(cluster.backups), backup_id).as_dict())
+            made.append(writer.commit())
+    reader = ContentStore.open(tmp_path / "store", identity=tmp_path / "identity", naming_key_file=tmp_path / "other")
+    place = cluster.root / "from-store"
+    place.mkdir()
+    os.chown(place, cluster.root.stat().st_uid, cluster.root.stat().st_gid)
+    for manifest in made:
+        restore_snapshot(reader, manifest.snapshot_id, "database", place / "one", digest=manifest.digest)
+        for path in (place / "one").iterdir():
+            path.rename(place / path.name)
+        (place / "one").rmdir()
+    request = RestoreRequest(
+        cluster.login,
+        str(place),
+        str(cluster.root / "beside"),
+        RecoveryTarget("lsn", history.lsn_400),
+        archive_dir=str(cluster.archive),
+        expected_digest=str(made[1].levels["database"].facts["digest"]),
+    )
+    beside = restore_beside(request, Deadline(60))
+    try:
+        assert beside.place.backups == ["full-1", "incr-2"]
+        assert count(beside, cluster) == "400 400"
+    finally:
+        beside.stop()
 
 
 def test_failed_backup_leaves_nothing_and_says_why(history: History) -> None:
