@@ -1,6 +1,10 @@
 # Copyright: codeblue.recovery contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Rolls the newest changes back one after the other, and stops as soon as everything is healthy."""
+"""Rolls the newest changes back one after the other, and stops as soon as everything is healthy.
+
+A service that fails because another one does is left alone until that one works: rolled back are the services at
+the beginning of a chain of failures, the newest change among them first.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import p
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._machines import MachineCall
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import Instance
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._patience import patience
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Change, StepAction
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._validation import validate
 
@@ -45,7 +50,7 @@ class ActionModule(StepAction):
     ARGUMENTS: t.ClassVar[dict[str, t.Any]] = {
         "services": {"type": "list", "elements": "str", "default": []},
         "most": {"type": "int", "default": 5},
-        "healthy_within": {"type": "float", "default": 10.0},
+        "healthy_within": {"type": "float"},
     }
 
     def act(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -56,7 +61,7 @@ class ActionModule(StepAction):
         }
         wanted = arguments["services"] or list(services)
         rolled: list[dict[str, str]] = []
-        failing = self._failing(services, 0.0)
+        failing = self._failing(services, None)
         while len(rolled) < arguments["most"] and (failing or not rolled):
             candidate = self._newest([services[name] for name in wanted if name in services], failing, rolled)
             if candidate is None:
@@ -65,7 +70,7 @@ class ActionModule(StepAction):
             rolled.append({"service": candidate.service, "from": candidate.bad, "to": candidate.good})
             if self.check_mode:
                 break
-            failing = self._failing(services, arguments["healthy_within"])
+            failing = self._failing(services, services[candidate.service], arguments["healthy_within"])
             if not failing:
                 break
         return {
@@ -78,12 +83,12 @@ class ActionModule(StepAction):
     def _newest(
         self, services: Sequence[Service], failing: Mapping[str, str], rolled: Sequence[Mapping[str, str]]
     ) -> Candidate | None:
-        """The newest change of a service that fails; of any service when those that fail have none left."""
-        found = [candidate for service in services for candidate in self._candidates(service)]
-        done = {each["service"] for each in rolled}
-        found = [each for each in found if each.service not in done or each.service in failing]
-        of_failing = [each for each in found if each.service in failing]
-        return max(of_failing or found, key=lambda each: each.deployed_at, default=None)
+        """The newest change among the services that fail for a reason of their own."""
+        first = [each for each in services if each.name in failing and not failing.keys() & set(each.depends_on)]
+        found = [candidate for service in first or services for candidate in self._candidates(service)]
+        done = {(each["service"], each["to"]) for each in rolled}
+        found = [each for each in found if (each.service, each.good) not in done]
+        return max(found, key=lambda each: each.deployed_at, default=None)
 
     def _candidates(self, service: Service) -> list[Candidate]:
         marked = set() if self.check_mode else {
@@ -150,16 +155,19 @@ class ActionModule(StepAction):
         for ended in self.changes(restarts):
             ended.checked()
 
-    def _failing(self, services: Mapping[str, Service], within: float) -> dict[str, str]:
-        """Services that do not work, after some time to come up."""
+    def _failing(
+        self, services: Mapping[str, Service], rolled: Service | None, given: float | None = None
+    ) -> dict[str, str]:
+        """Services that do not work, after the one that was rolled back had its time to come up."""
         checks = {name: service.checks for name, service in services.items()}
         thresholds = {name: service.checks.thresholds for name, service in services.items()}
         plan = plan_checks(checks, "deep")
-        deadline = time.monotonic() + within
+        deadline = time.monotonic() + (patience(rolled, given) if rolled is not None else 0.0)
         while True:
             found = validate(run_checks(plan), thresholds, levels=("shallow", "deep"))
             failing = {each.target: each.reasons[0] for each in found.services if each.status == "DOWN"}
-            if not failing or time.monotonic() >= deadline:
+            waited_for = rolled is not None and rolled.name in failing
+            if not waited_for or time.monotonic() >= deadline:
                 return failing
             time.sleep(_PAUSE)
 
@@ -177,7 +185,7 @@ def _with_releases(service: Service) -> list[Instance]:
 
 def _candidate(service: str, seen: Mapping[str, t.Any], marked: set[str]) -> Candidate | None:
     """The version before the current one that is there and is not bad; None when there is none."""
-    current = (seen.get("after") or seen.get("before") or {}).get("version")
+    current = (seen.get("before") or {}).get("current")
     history = [each for each in seen.get("history", []) if each.get("version")]
     if not current or not history:
         return None
@@ -187,4 +195,4 @@ def _candidate(service: str, seen: Mapping[str, t.Any], marked: set[str]) -> Can
     if good is None:
         return None
     since = next((each for each in history if each["version"] == current), {})
-    return Candidate(service, str(current), str(good), str(since.get("deployed_at") or since.get("at") or ""))
+    return Candidate(service, str(current), str(good), str(since.get("deployed_at") or ""))

@@ -34,8 +34,8 @@ class ActionModule(StepAction):
         try:
             gate = self.open_run()
         except Refused:
-            # What failed was the opening itself: there is nothing to close, and what it said is the failure.
-            return self._result(outcome, detail, arguments["outcome"], "no run was open")
+            # Either the opening failed, or the target was closed as failed already: what was said is said again.
+            return self._result(outcome, detail, arguments["outcome"], str(detail.get("reason")))
         run = gate.store.close_target(gate.run_id, self.target, outcome, detail)
         said = f"run {run.run_id}: {outcome}" + (f", {detail['reason']}" if detail.get("reason") else "")
         return {
@@ -113,10 +113,11 @@ class ActionModule(StepAction):
         result: dict[str, t.Any] = {"outcome": outcome, "detail": detail, "codeblue": {"summary": summary}}
         if asked == "failed" or outcome in ("failed_safe", "failed_unsafe"):
             # Rescued plays end with 0: the failure is said again, after the run was closed.
-            reason = detail.get("unsafe") or detail.get("reason") or outcome
-            result |= {"failed": True, "msg": f"{self.target}: {outcome}: {reason}"}
+            reason = str(detail.get("unsafe") or detail.get("reason") or outcome)
+            reason = reason if reason.startswith(self.target) else f"{self.target}: {reason}"
+            result |= {"failed": True, "msg": reason}
             result["codeblue"] |= {
-                "error": f"{self.target}: {reason}",
+                "error": reason,
                 "hint": detail.get("next_step") or "the record says what was done: codeblue report",
                 "exit_code": _EXIT_CODES.get(outcome, 5),
             }

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_runner import run_checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import plan_checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._patience import patience
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._recovery_order import order_of_hosts
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Change, Changed, StepAction
 
@@ -25,7 +26,7 @@ class ActionModule(StepAction):
     ARGUMENTS: t.ClassVar[dict[str, t.Any]] = {
         "kinds": {"type": "list", "elements": "str", "default": []},
         "start_timeout": {"type": "float", "default": 20.0},
-        "healthy_within": {"type": "float", "default": 10.0},
+        "healthy_within": {"type": "float"},
     }
 
     def act(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -36,10 +37,7 @@ class ActionModule(StepAction):
             for name, service in self.services(self.targets).items()
             if service.host is not None and service.host.instances and (not kinds or service.kind in kinds)
         }
-        waves = [
-            [name for name in wave if name in services]
-            for wave in order_of_hosts(self.targets, {name: hostvars[name] for name in hostvars})
-        ]
+        waves = [[name for name in wave if name in services] for wave in order_of_hosts(self.targets, hostvars)]
         started: dict[str, list[str]] = {}
         problems: dict[str, str] = {}
         for wave in (each for each in waves if each):
@@ -49,7 +47,7 @@ class ActionModule(StepAction):
                 problem = _problem(each)
                 if problem is not None:
                     problems.setdefault(name, problem)
-                elif each.result.get("changed"):
+                elif each.result.get("changed") and not each.earlier:
                     started.setdefault(name, []).append(each.change.machine)
             self._until_healthy([services[name] for name in wave], arguments["healthy_within"], problems)
         return {
@@ -83,11 +81,16 @@ class ActionModule(StepAction):
             for instance in service.require_host().instances.values()
         ]
 
-    def _until_healthy(self, wave: Sequence[Service], seconds: float, problems: dict[str, str]) -> None:
-        """Give a wave a moment to work before the next one builds on it; what does not is named, not waited for."""
+    def _until_healthy(self, wave: Sequence[Service], given: float | None, problems: dict[str, str]) -> None:
+        """Give a wave a moment to work before the next one builds on it; what does not is named, not waited for.
+
+        A service whose dependency does not work cannot work either, so nobody waits for it.
+        """
         if self.check_mode:
             return
         waiting = {service.name: service.checks for service in wave if service.name not in problems}
+        hopeless = {service.name for service in wave if problems.keys() & set(service.depends_on)}
+        seconds = max((patience(service, given) for service in wave), default=0.0)
         deadline = time.monotonic() + seconds
         while waiting:
             failing = {}
@@ -95,7 +98,7 @@ class ActionModule(StepAction):
                 if not result.ok:
                     failing.setdefault(result.target, f"{result.id} fails ({result.error_class}): {result.detail}")
             waiting = {name: checks for name, checks in waiting.items() if name in failing}
-            if waiting and time.monotonic() >= deadline:
+            if waiting and (time.monotonic() >= deadline or hopeless >= waiting.keys()):
                 problems.update(failing)
                 return
             if waiting:

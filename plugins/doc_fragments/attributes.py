@@ -6,7 +6,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Descriptions of the attributes; a module says how far it supports each."""
+    """Descriptions of the attributes; a module says how far it supports each. CONTROLLER is for actions."""
 
     DOCUMENTATION = r"""
 options: {}
@@ -17,4 +17,15 @@ attributes:
     description: Returns RV(ignore:diff) with the state before and after.
   idempotent:
     description: Changes nothing and says so when the wanted state is there already.
+"""
+
+    CONTROLLER = r"""
+options: {}
+attributes:
+  action:
+    description: Runs on the controller as an action, and reaches machines by the modules of this collection.
+    support: full
+notes:
+  - Changes something, or writes the record, only while M(codeblue.recovery.run_open) has opened a run for the target
+    in the same C(ansible-playbook) process. Otherwise it fails with C(exit_code=3) and nothing was touched.
 """

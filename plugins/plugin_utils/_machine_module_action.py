@@ -14,7 +14,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._machines import
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Change, StepAction
 
 _COLLECTION = "codeblue.recovery."
-_READ_ONLY = frozenset(("postgresql_status", "machine_evidence", "postgresql_verify_backup"))
+_READ_ONLY = frozenset(("file_read_stream", "machine_evidence", "postgresql_status", "postgresql_verify_backup"))
 _SECONDS = 120.0
 
 
