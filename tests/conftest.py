@@ -1,0 +1,40 @@
+"""What tests of whole recoveries share: one clinic per session, healed before each test, and a fresh account."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from clinic_site import Site  # noqa: E402 - found by the path above, in every folder of tests
+from codeblue.lab import Lab  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def session_lab() -> Iterator[Lab]:
+    """The clinic of this session; about 3 s to start. `nobody` reaches it when the tests run as root."""
+    parent = Path(tempfile.mkdtemp(prefix="cb-", dir="/var/tmp"))
+    parent.chmod(0o755)
+    lab = Lab(parent / "lab")
+    lab.up()
+    yield lab
+    lab.down()
+    shutil.rmtree(parent)
+
+
+@pytest.fixture
+def site(session_lab: Lab, tmp_path: Path) -> Iterator[Site]:
+    """The clinic in its normal state, somebody working in it, and an account that has never run anything."""
+    session_lab.heal()
+    for receipts in session_lab.directory.glob("machines/*/codeblue/receipts"):
+        shutil.rmtree(receipts)
+    with session_lab.parts.postgresql.connect("db1", "clinic") as connection:
+        connection.execute("update codeblue_check set checked_at = clock_timestamp()")
+    yield Site(session_lab, tmp_path)
+    session_lab.heal()
