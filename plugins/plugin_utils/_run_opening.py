@@ -18,6 +18,8 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._plain import pl
 
 # With it a person says that a run is resumed although card, inventory or version are others than at its start.
 CHANGED_INPUTS = "changed_inputs"
+# About the call, not about the targets: a run is resumed with an id that it was perhaps not started with.
+_OF_THE_CALL = frozenset(("codeblue_run_id", "codeblue_because", "codeblue_accept", "codeblue_inventory_sources"))
 
 
 def collection_root() -> Path:
@@ -59,10 +61,14 @@ def collection_version() -> str:
 def fingerprint(card: Card, variables: Mapping[str, Mapping[str, t.Any]]) -> dict[str, str]:
     """Digests of all that a run depends on. Inventories hold references to secrets, so nothing is given away."""
     card_path = collection_root() / "runbooks" / card.id / "runbook.yml"
+    lasting = {
+        target: {name: value for name, value in named.items() if name not in _OF_THE_CALL}
+        for target, named in variables.items()
+    }
     return {
         "card": hashlib.sha256(card_path.read_bytes()).hexdigest(),
         "inventory": hashlib.sha256(
-            json.dumps(plain(variables), sort_keys=True, separators=(",", ":")).encode()
+            json.dumps(plain(lasting), sort_keys=True, separators=(",", ":")).encode()
         ).hexdigest(),
         "version": collection_version(),
     }
