@@ -1,0 +1,108 @@
+"""`codeblue drill`: prove that a runbook recovers what it says."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from codeblue.drill.campaign import Campaign
+
+
+@click.command(
+    epilog="Exits 0 only when every drill passed: silent before the fault, detected, recovered by the run in time "
+    "without a lost write, and undone. Otherwise 1; 5 when the lab could not be brought back; 130 interrupted."
+)
+@click.argument("runbook", required=False)
+@click.option("--all", "every", is_flag=True, help="All runbooks with all faults that their cards name.")
+@click.option("--fault", metavar="FAULT", help="Only this fault; `codeblue lab faults` lists them.")
+@click.option("--times", type=click.IntRange(1, 100), default=1, show_default=True, help="Repeat all of it so often.")
+@click.option("--keep", is_flag=True, help="Leave the lab up when it was started for the drill.")
+@click.option(
+    "--lab-dir",
+    type=click.Path(path_type=Path),
+    help="The lab's directory. Default: CODEBLUE_LAB_DIR, or below the user's state directory.",
+)
+@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write the report to a Markdown FILE.")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON lines; the last ones are the drills and the summary.")
+def command(
+    runbook: str | None,
+    every: bool,
+    fault: str | None,
+    times: int,
+    keep: bool,
+    lab_dir: Path | None,
+    report: Path | None,
+    as_json: bool,
+) -> int:
+    """Break the lab, run the runbook as an operator would, and measure from outside.
+
+    The lab is started when none is up, and stopped again. Nothing but a lab is ever broken, and it is always healed.
+
+    \b
+    codeblue drill database_connection_failure
+    codeblue drill database_connection_failure --fault pool_exhausted
+    codeblue drill --all --report drills.md
+    """
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import load_card
+    from codeblue.drill.campaign import conduct_all
+    from codeblue.drill.catalogue import choose_drills
+    from codeblue.drill.render import markdown, phase_line, show_report
+    from codeblue.lab import Lab
+    from codeblue.runner.collection import find_runbook, own_runbooks
+
+    if every == bool(runbook):
+        raise click.UsageError("Give either a RUNBOOK or --all.")
+    if every and fault:
+        raise click.UsageError("--fault goes with one RUNBOOK.")
+    if report is not None and not report.absolute().parent.is_dir():
+        raise click.UsageError(f"--report: {report.absolute().parent} is no directory.")
+    chosen = own_runbooks() if runbook is None else [find_runbook(runbook, "")]
+    cards = {each.id: load_card(each.card_path) for each in chosen}
+
+    def say(phase: str, text: str) -> None:
+        if as_json:
+            click.echo(json.dumps({"message_type": "drill_phase", "phase": phase, "text": text}))
+        else:
+            click.echo(phase_line(phase, text, sys.stdout))
+
+    campaign = conduct_all(choose_drills(list(cards.values()), fault), cards, Lab(lab_dir), say, keep=keep, times=times)
+    if report is not None:
+        report.write_text(markdown(campaign), encoding="utf-8")
+    if as_json:
+        for message in _messages(campaign):
+            click.echo(json.dumps(message))
+    else:
+        show_report(campaign, sys.stdout)
+    return _exit_code(campaign)
+
+
+def _messages(campaign: Campaign) -> list[dict[str, Any]]:
+    return [
+        *(result.as_message() for result in campaign.results),
+        {
+            "message_type": "summary",
+            "outcome": campaign.outcome,
+            "exit_code": _exit_code(campaign),
+            "drills": len(campaign.results),
+            "passed": campaign.passed,
+            "seconds": round(campaign.seconds, 3),
+            "time_scale": campaign.time_scale,
+            "profile": campaign.profile,
+            "problems": [
+                {"runbook": result.drill.runbook, "fault": result.drill.fault, "problem": problem}
+                for result in campaign.results
+                for problem in result.problems
+            ],
+        },
+    ]
+
+
+def _exit_code(campaign: Campaign) -> int:
+    from codeblue.output.messages import EXIT_CODES
+
+    return EXIT_CODES[campaign.outcome]

@@ -1,0 +1,145 @@
+"""Several drills on one lab, which is started for them when none is up."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import Refused
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import Card
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._criteria import CheckFails, ShareFailing
+
+from codeblue.drill.catalogue import Drill
+from codeblue.drill.clinic import Clinic, exclusive_drill
+from codeblue.drill.conduct import Conductor, Say
+from codeblue.drill.interruption import Interruptions
+from codeblue.drill.result import DrillResult
+from codeblue.lab import Lab
+
+
+@dataclass
+class Campaign:
+    """What came of all drills.
+
+    :param time_scale: how many times faster than the cards say failures are confirmed.
+    :param profile: the same in words.
+    :param facts: on what it was measured, for the report.
+    :param interrupted: a signal ended it; drills that were not begun have no result.
+    """
+
+    results: list[DrillResult] = field(default_factory=list)
+    time_scale: float | None = None
+    profile: str = ""
+    facts: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    interrupted: bool = False
+
+    @property
+    def passed(self) -> int:
+        return sum(result.passed for result in self.results)
+
+    @property
+    def outcome(self) -> str:
+        """In the words of the exit table."""
+        if any(not result.undone for result in self.results):
+            return "failed_unsafe"
+        if self.interrupted:
+            return "interrupted"
+        return "recovered" if self.results and self.passed == len(self.results) else "failed_safe"
+
+
+def conduct_all(
+    drills: Sequence[Drill],
+    cards: dict[str, Card],
+    lab: Lab,
+    say: Say,
+    *,
+    keep: bool = False,
+    times: int = 1,
+) -> Campaign:
+    """Conduct drills one after the other. A lab that was started for them is stopped afterwards.
+
+    :param cards: by the id of the runbook.
+    :param keep: leave a lab up that was started here.
+    :param times: how often each drill is conducted, all of them in turn.
+    :raises Refused: the lab is none, is broken already, or another drill goes on in it.
+    """
+    campaign = Campaign()
+    began = time.monotonic()
+    with Interruptions() as interruptions:
+        started_here = False
+        try:
+            up = lab.up()
+            started_here = not up.already
+            say("lab", f"{lab.directory} is up" + (f" after {up.seconds:.1f} s" if started_here else " already"))
+            with exclusive_drill(lab):
+                _conduct(campaign, list(drills) * times, cards, lab, interruptions, say)
+        except KeyboardInterrupt:
+            campaign.interrupted = True
+            say("interrupted", "no further drill is begun")
+        finally:
+            if started_here and not keep:
+                with interruptions.shielded():
+                    lab.down()
+                    say("lab", f"{lab.directory} is stopped")
+    campaign.seconds = time.monotonic() - began
+    return campaign
+
+
+def _conduct(
+    campaign: Campaign,
+    drills: Sequence[Drill],
+    cards: dict[str, Card],
+    lab: Lab,
+    interruptions: Interruptions,
+    say: Say,
+) -> None:
+    active = lab.status().active_faults
+    if active:
+        raise Refused(f"the lab in {lab.directory} is broken already: {', '.join(active)}", "codeblue lab heal")
+    clinic = Clinic(lab)
+    campaign.facts = _facts(lab)
+    campaign.time_scale, campaign.profile = time_scale(clinic, cards[drills[0].runbook])
+    say("profile", campaign.profile)
+    conductor = Conductor(clinic, interruptions, say)
+    for number, drill in enumerate(drills, start=1):
+        say("drill", f"{number} of {len(drills)}: {drill.runbook}, {drill.fault}")
+        result = DrillResult(drill)
+        campaign.results.append(result)
+        conductor.conduct(drill, cards[drill.runbook], result)
+        say("result", "passed" if result.passed else f"FAILED: {'; '.join(result.problems)}")
+        if not result.undone:
+            say("stopped", "no drill is begun on a lab that is not normal; a new one: codeblue lab down")
+            return
+
+
+def time_scale(clinic: Clinic, card: Card) -> tuple[float | None, str]:
+    """How much faster than on the card failures are confirmed in the lab, as a factor and in words."""
+    checks = [service.checks for service in clinic.watched(card).values()]
+    every = max((each.interval for each in checks), default=0.0)
+    times = max((each.consecutive for each in checks), default=1)
+    for criterion in card.criteria:
+        condition = criterion.condition
+        if isinstance(condition, (CheckFails, ShareFailing)) and every > 0:
+            scale = condition.every / every
+            words = (
+                f"lab: {times} failures in a row, {every:g} s apart, stand for {condition.consecutive} in a row,"
+                f" {condition.every:g} s apart, in production (time scale 1:{scale:g})"
+            )
+            return scale, words
+    return None, "lab: the card's criteria have no interval to shorten"
+
+
+def _facts(lab: Lab) -> dict[str, str]:
+    status = lab.status()
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": f"{os.cpu_count()} CPUs, {platform.system()} {platform.machine()}",
+        "PostgreSQL": str(status.binaries.get("postgresql_version", "unknown")),
+        "HAProxy": str(status.binaries.get("haproxy_version", "unknown")),
+        "Python": platform.python_version(),
+    }

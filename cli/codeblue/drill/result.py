@@ -1,0 +1,106 @@
+"""What a drill found, and whether that is good enough."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from codeblue.drill.catalogue import Drill
+
+
+@dataclass
+class DrillResult:
+    """Filled in while the drill goes on, so that an interrupted one can be reported as far as it came.
+
+    :param detect_seconds: from the fault until a criterion of the card fired.
+    :param first_action_seconds: from the start of the command until a target accepted the first change.
+    :param recovered: the run says so, and so do the checks and the prober from outside.
+    :param rto_seconds: from the first failed probe of any endpoint until the last one was back for good.
+    :param writes_lost: sentinels whose commit was acknowledged and that are gone; None when nobody could be asked.
+    :param rpo_seconds: how old the oldest lost write was when the fault struck; 0.0 when none was lost.
+    :param control_silent: before the fault no criterion fired and no probe failed.
+    :param undone: afterwards the clinic was proven normal.
+    :param simulated: parts of the platform that were not real; none on hosts.
+    :param run: the id of the run.
+    :param outcome: how the run ended, in the words of the exit table.
+    :param fired: the criteria that fired.
+    :param cause: what the run said while it worked, the step that diagnosed.
+    :param outages: seconds that each endpoint was away.
+    :param problems: why it is not good enough, for people.
+    """
+
+    drill: Drill
+    platform: str = "host"
+    detected: bool = False
+    detect_seconds: float | None = None
+    first_action_seconds: float | None = None
+    recovered: bool = False
+    rto_seconds: float | None = None
+    writes_lost: int | None = None
+    rpo_seconds: float | None = None
+    control_silent: bool = False
+    undone: bool = False
+    simulated: list[str] = field(default_factory=list)
+    run: str | None = None
+    outcome: str | None = None
+    fired: list[str] = field(default_factory=list)
+    cause: str | None = None
+    outages: dict[str, float | None] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def as_message(self) -> dict[str, Any]:
+        """The promised JSON line, with these keys and no others."""
+        return {
+            "message_type": "drill",
+            "runbook": self.drill.runbook,
+            "platform": self.platform,
+            "fault": self.drill.fault,
+            "detected": self.detected,
+            "detect_seconds": _rounded(self.detect_seconds),
+            "first_action_seconds": _rounded(self.first_action_seconds),
+            "recovered": self.recovered,
+            "rto_seconds": _rounded(self.rto_seconds),
+            "rto_target_seconds": self.drill.rto_target_seconds,
+            "writes_lost": self.writes_lost,
+            "rpo_target_seconds": self.drill.rpo_target_seconds,
+            "control_silent": self.control_silent,
+            "undone": self.undone,
+            "simulated": self.simulated,
+        }
+
+    @property
+    def in_time(self) -> bool:
+        return self.rto_seconds is not None and self.rto_seconds <= self.drill.rto_target_seconds
+
+    @property
+    def kept_enough(self) -> bool:
+        if not self.writes_lost:
+            return self.writes_lost == 0
+        # With a target of nothing lost, not even a write of the very moment may be.
+        return self.rpo_seconds is not None and 0 < self.drill.rpo_target_seconds >= self.rpo_seconds
+
+    @property
+    def passed(self) -> bool:
+        return (
+            self.control_silent
+            and self.detected
+            and self.first_action_seconds is not None
+            and self.recovered
+            and self.in_time
+            and self.kept_enough
+            and self.undone
+            and not self.problems
+        )
+
+    def judge(self) -> None:
+        """Put into words what the figures miss; what could not be measured was explained when it happened."""
+        if self.rto_seconds is not None and not self.in_time:
+            self.problems.append(f"away for {self.rto_seconds:.1f} s, target {self.drill.rto_target_seconds:g} s")
+        if self.writes_lost and not self.kept_enough:
+            self.problems.append(f"{self.writes_lost} acknowledged writes are lost")
+        if self.recovered and self.first_action_seconds is None:
+            self.problems.append("it came back without any change that a target accepted: the run did not mend it")
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
