@@ -8,6 +8,7 @@ import typing as t
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError, Refused
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._machines import MachineCall
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._payload_cache import keep
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._postgresql_arguments import member_arguments
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import StepAction
 
@@ -36,6 +37,7 @@ class ActionModule(StepAction):
         except Refused:
             # Either the opening failed, or the target was closed as failed already: what was said is said again.
             return self._result(outcome, detail, arguments["outcome"], str(detail.get("reason")))
+        keep()
         run = gate.store.close_target(gate.run_id, self.target, outcome, detail)
         said = f"run {run.run_id}: {outcome}" + (f", {detail['reason']}" if detail.get("reason") else "")
         return {

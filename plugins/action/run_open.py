@@ -8,6 +8,7 @@ import typing as t
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, Refused
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._operator import current_operator
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._payload_cache import put_back
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._process_identity import (
     ProcessIdentity,
     end_process_tree,
@@ -29,10 +30,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action imp
 
 # What the earlier attempt's last step gets to finish by itself before it is ended.
 _ORPHAN_SECONDS = 30.0
-_FIRST_MODULES = tuple(
-    f"codeblue.recovery.{name}"
-    for name in ("postgresql_status", "process_state", "haproxy_server", "postgresql_fence", "postgresql_promote")
-)
+_FIRST_MODULES = ("postgresql_status", "process_state", "haproxy_server", "postgresql_fence", "postgresql_promote")
 
 
 class ActionModule(StepAction):
@@ -105,9 +103,11 @@ class ActionModule(StepAction):
 
     def _prepare_modules(self) -> None:
         """What the diagnosis sends to machines first, and what the first change may send."""
+        there = put_back()
+        missing = [name for name in _FIRST_MODULES if not any(f".{name}-" in package for package in there)]
         machines = [str(name) for name in self._variables["groups"].get("codeblue_machines", [])]
-        if machines:
-            self.machines.prepare(machines[0], _FIRST_MODULES)
+        if machines and missing:
+            self.machines.prepare(machines[0], [f"codeblue.recovery.{name}" for name in missing])
 
     def _service_names(self) -> list[str]:
         return [str(name) for name in self._variables["groups"].get("codeblue_services", self.targets)]

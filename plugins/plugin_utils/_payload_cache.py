@@ -1,0 +1,111 @@
+# Copyright: codeblue.recovery contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Keeps what Ansible builds to send to machines from one run to the next.
+
+Ansible packs a module with all that it imports the first time a play uses it. That takes 0.1 to 0.25 s of a core
+per module, at the very moment when the first change is waited for; an emergency uses five of them before it has
+changed anything. Ansible keeps its packages for the length of one playbook in a directory of its own; here they
+are copied from there when a run ends and put back when the next one begins.
+
+A package is used again only for exactly the same files: the name of the directory is a digest over size and times
+of every file that could be in it, and the versions of Ansible and Python. Ansible loads packages with pickle, so
+a directory that belongs to somebody else, or that others may write to, is not looked at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import sys
+import tempfile
+from pathlib import Path
+
+import ansible.module_utils.basic
+import ansible.release
+from ansible import constants as C
+
+_OURS = ("ansible_collections.codeblue.recovery", "ansible.modules.slurp", "ansible.builtin.slurp")
+# Every package takes about 150 kB; there are some twenty.
+_MOST_BYTES = 20 * 1024 * 1024
+
+
+def put_back() -> set[str]:
+    """Give Ansible the packages of an earlier run; the names of those that it has now."""
+    kept, used = _kept_directory(), _used_directory()
+    if not _is_private(kept):
+        return set()
+    used.mkdir(parents=True, exist_ok=True)
+    for package in kept.iterdir():
+        place = used / package.name
+        if not place.exists():
+            _copy(package, place)
+    return {package.name for package in used.iterdir()}
+
+
+def keep() -> None:
+    """Keep the packages that this run has built. A cache that cannot be written is no reason to fail a recovery."""
+    used, kept = _used_directory(), _kept_directory()
+    if not used.is_dir():
+        return
+    try:
+        kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not _is_private(kept):
+            return
+        room = _MOST_BYTES - sum(package.stat().st_size for package in kept.iterdir())
+        for package in sorted(used.iterdir()):
+            if package.name.startswith(_OURS) and not package.name.endswith(".lock") and not (kept / package.name).exists():
+                room -= package.stat().st_size
+                if room >= 0:
+                    _copy(package, kept / package.name)
+        _remove_others(kept)
+    except OSError:
+        # A full disk, for one: the next run builds its packages again.
+        return
+
+
+def _copy(package: Path, place: Path) -> None:
+    """Whole or not at all: others may read the directory meanwhile."""
+    handle, name = tempfile.mkstemp(prefix=".", dir=place.parent)
+    try:
+        with open(handle, "wb") as file, package.open("rb") as source:
+            shutil.copyfileobj(source, file)
+        Path(name).replace(place)
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _remove_others(kept: Path) -> None:
+    """Packages of files that are no longer so are never used again."""
+    for directory in kept.parent.iterdir():
+        if directory != kept and directory.is_dir():
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _is_private(directory: Path) -> bool:
+    try:
+        status = directory.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o077
+
+
+def _used_directory() -> Path:
+    return Path(C.DEFAULT_LOCAL_TMP) / "ansiballz_cache"
+
+
+def _kept_directory() -> Path:
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "codeblue" / "payloads" / _digest_of_sources()
+
+
+def _digest_of_sources() -> str:
+    plugins = Path(__file__).resolve().parent.parent
+    sources = [path for folder in ("modules", "module_utils") for path in sorted((plugins / folder).glob("*.py"))]
+    digest = hashlib.sha256(f"{ansible.release.__version__} {sys.version}".encode())
+    for source in [*sources, Path(ansible.module_utils.basic.__file__)]:
+        status = source.stat()
+        digest.update(f"{source} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}\n".encode())
+    return digest.hexdigest()[:32]
