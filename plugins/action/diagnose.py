@@ -19,6 +19,17 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._run_opening imp
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import StepAction
 
 _RUNNING = ("running", "active", "started")
+# Cause to the treatment that a play may carry out by itself; every other cause needs a person.
+_TREATMENTS = {
+    "primary_dead": "failover",
+    "standby_only": "failover",
+    "pool_exhausted": "free_connections",
+    "credentials_refused": "rotate_secrets",
+    "gateway_down": "gateway",
+    "processes_gone": "restart",
+    "not_working": "restart",
+    "healthy": "none",
+}
 
 
 class ActionModule(StepAction):
@@ -54,6 +65,8 @@ class ActionModule(StepAction):
         # A run that is taken up again acted on criteria that fired then; what it has mended since is silent now.
         resumed = self._resumed()
         proceed = detection.fired or bool(arguments["because"]) or resumed
+        for each in found.values():
+            each["treatment"] = _TREATMENTS.get(each["cause"], "person") if proceed else "none"
         if not self.check_mode:
             self._record(detection, found)
         return {

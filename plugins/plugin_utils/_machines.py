@@ -30,6 +30,8 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._plain import pl
 _LARGEST_ANSWER = 8 * 1024 * 1024
 # How many machines are asked at once by one action.
 _MOST_AT_ONCE = 32
+# A third of the shortest lease, so that one missed beat does not lose it.
+_BEAT_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -93,12 +95,15 @@ class Machines:
         """Run one call."""
         return self.run_all([call])[0]
 
-    def run_all(self, calls: Sequence[MachineCall]) -> list[MachineAnswer]:
+    def run_all(
+        self, calls: Sequence[MachineCall], meanwhile: t.Callable[[], None] | None = None
+    ) -> list[MachineAnswer]:
         """Run the calls at once (bounded) and answer in their order.
 
+        :param meanwhile: called now and then while a long call is waited for.
         :raises BadInput: a machine is not in the inventory.
         """
-        return self.start(calls).answers()
+        return self.start(calls).answers(meanwhile)
 
     def start(self, calls: Sequence[MachineCall]) -> Batch:
         """Start the calls and go on meanwhile; `Batch.answers` waits for them.
@@ -223,12 +228,16 @@ class Batch:
         self._answers: dict[int, MachineAnswer] = {}
         self._fill()
 
-    def answers(self) -> list[MachineAnswer]:
+    def answers(self, meanwhile: t.Callable[[], None] | None = None) -> list[MachineAnswer]:
         """Wait for all and answer in the order of the calls."""
+        next_beat = time.monotonic() + _BEAT_SECONDS
         try:
             while self._running:
-                self._collect()
+                self._collect(next_beat)
                 self._fill()
+                if meanwhile is not None and time.monotonic() >= next_beat:
+                    meanwhile()
+                    next_beat = time.monotonic() + _BEAT_SECONDS
         finally:
             self.end()
         return [self._answers[position] for position in range(self._number)]
@@ -243,9 +252,9 @@ class Batch:
             position, call = self._waiting.pop(0)
             self._running.append(_Child(position, call, self._work))
 
-    def _collect(self) -> None:
+    def _collect(self, until: float) -> None:
         """Read what has come, and end what is over its deadline."""
-        soonest = min(child.deadline for child in self._running)
+        soonest = min(until, *(child.deadline for child in self._running))
         ready, _nothing, _none = select.select(
             [child.pipe for child in self._running], [], [], max(0.0, soonest - time.monotonic())
         )

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import time
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ansible.plugins.action import ActionBase
@@ -111,6 +111,7 @@ class StepAction(ActionBase):
         self._variables: dict[str, t.Any] = task_vars or {}
         self._secrets: set[str] = set()
         self._accepted_at: list[float] = []
+        self._planned: list[str] = []
         try:
             if MISSING is not None:
                 raise CodeblueError(
@@ -130,6 +131,9 @@ class StepAction(ActionBase):
         said["seconds"] = round(time.monotonic() - started, 3)
         said["changed"] = bool(result.setdefault("changed", False))
         said["accepted_at"] = min(self._accepted_at, default=None)
+        if self._planned:
+            said["plan"] = self._planned
+            said["summary"] = f"{said.get('summary', '')}; steps: {', '.join(self._planned)}"
         return t.cast("dict[str, t.Any]", result)
 
     def act(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -217,6 +221,7 @@ class StepAction(ActionBase):
         :raises Refused: the gate is closed.
         """
         if self.check_mode:
+            self._planned += [f"{change.action} on {change.machine}" for change in changes]
             answers = self.machines.run_all([self._call(change, None) for change in changes])
             return [Changed(change, answer) for change, answer in zip(changes, answers, strict=True)]
         runs = {target: self.open_run(target) for target in {change.target or self.target for change in changes}}
@@ -224,7 +229,8 @@ class StepAction(ActionBase):
         steps = [self._begin(run, change) for change, run in begun]
         waiting = [position for position, step in enumerate(steps) if step.state != "done"]
         answers = self.machines.run_all(
-            [self._call(changes[position], (begun[position][1], steps[position].key)) for position in waiting]
+            [self._call(changes[position], (begun[position][1], steps[position].key)) for position in waiting],
+            meanwhile=lambda: _renew(runs.values()),
         )
         answered = dict(zip(waiting, answers, strict=True))
         return [
@@ -325,6 +331,12 @@ class StepAction(ActionBase):
             "msg": f"{message} ({hint})" if hint else message,
             "codeblue": {"error": message, "hint": hint, "exit_code": error.exit_code, "summary": message},
         }
+
+
+def _renew(runs: Iterable[OpenRun]) -> None:
+    """Tell other controllers that somebody is still at work here."""
+    for run in runs:
+        run.store.renew_lease(run.target, run.run_id, run.lease.generation)
 
 
 def codeblue_variables(variables: Mapping[str, t.Any]) -> dict[str, t.Any]:
