@@ -170,7 +170,11 @@ class Site:
             "receipts": self.receipts(),
             "primary": status.primary,
             "members": {name: member.role for name, member in status.members.items()},
-            "servers": status.servers,
+            # As they were switched; what HAProxy's own checks say changes by itself.
+            "servers": {
+                backend: {name: state if state in ("MAINT", "DRAIN") else "ready" for name, state in servers.items()}
+                for backend, servers in status.servers.items()
+            },
             "processes": {name: (each["state"], each["pid"]) for name, each in status.processes.items()},
             "releases": status.releases,
         }

@@ -143,9 +143,7 @@ def _resume(site: Site, runbook: str, run_id: str, bare: bool) -> Finished:
     return site.codeblue("resume", run_id, "-i", str(site.inventory), "--json")
 
 
-def _wait_for_moment(
-    site: Site, process: subprocess.Popen[str], kill: Kill, known: tuple[str, ...]
-) -> SeenStep | None:
+def _wait_for_moment(site: Site, process: subprocess.Popen[str], kill: Kill, known: tuple[str, ...]) -> SeenStep | None:
     def come() -> SeenStep | bool:
         steps = watch_journal(site.database, known)
         if len(steps) > kill.number and (

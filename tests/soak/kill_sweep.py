@@ -75,7 +75,10 @@ def _sweep(lab: Lab, fault: str, victims: list[str], moments: list[str], bare: b
             for moment in moments:
                 kill = Kill(victim, number, moment, bare)
                 _try(lab, kill, row, wanted)
-                print(f"{fault} {kill}: {row.failures[-1] if row.failures else 'ok'}", file=sys.stderr, flush=True)
+                verdict = (
+                    row.failures[-1] if row.failures and row.failures[-1].startswith(f"{kill}:") else f"{kill}: ok"
+                )
+                print(f"{fault} {verdict}", file=sys.stderr, flush=True)
     return rows
 
 
