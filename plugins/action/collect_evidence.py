@@ -41,7 +41,12 @@ class ActionModule(StepAction):
                 MachineCall(
                     machine,
                     "codeblue.recovery.machine_evidence",
-                    {"log_files": logs, "hashed_files": hashed, "timeout": within, "bytes_per_log": arguments["bytes_per_log"]},
+                    {
+                        "log_files": logs,
+                        "hashed_files": hashed,
+                        "timeout": within,
+                        "bytes_per_log": arguments["bytes_per_log"],
+                    },
                     within + _START_SECONDS,
                 )
                 for machine, (logs, hashed) in files.items()
@@ -77,7 +82,9 @@ class ActionModule(StepAction):
     def _keep(self, gate: t.Any, answer: MachineAnswer, arguments: dict[str, t.Any]) -> dict[str, t.Any] | None:
         if answer.result is None:
             why = answer.unreachable or answer.failure or "no answer"
-            gate.store.record(gate.run_id, "evidence", {"target": answer.machine, "name": "machine", "summary": why[:300]})
+            gate.store.record(
+                gate.run_id, "evidence", {"target": answer.machine, "name": "machine", "summary": why[:300]}
+            )
             return None
         content = base64.b64decode(answer.result["content"])
         fields: dict[str, t.Any] = {

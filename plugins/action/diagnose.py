@@ -11,7 +11,11 @@ from collections.abc import Mapping
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import Card
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._detection import Detection, dependents_of, detect
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_looks import Findings, MemberLook, member_look
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_looks import (
+    Findings,
+    MemberLook,
+    member_look,
+)
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_postgresql import diagnose
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._looks import Looks, ServiceLook, count_commits_call
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
@@ -59,7 +63,9 @@ class ActionModule(StepAction):
         }
         seen = looks.answers(failing)
         found = {
-            name: self._diagnosis(service, seen[name], detection, [n for n, s in dependents.items() if name in s.depends_on])
+            name: self._diagnosis(
+                service, seen[name], detection, [n for n, s in dependents.items() if name in s.depends_on]
+            )
             for name, service in targets.items()
         }
         # A run that is taken up again acted on criteria that fired then; what it has mended since is silent now.
@@ -137,7 +143,9 @@ class ActionModule(StepAction):
             return look.members
         answers = self.look([count_commits_call(database, database.members[name], position) for name in behind])
         again = {
-            answer.machine: member_look(answer.machine, answer.result) for answer in answers if answer.result is not None
+            answer.machine: member_look(answer.machine, answer.result)
+            for answer in answers
+            if answer.result is not None
         }
         return {**look.members, **again}
 

@@ -4,14 +4,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 import time
 import typing as t
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError, Refused
+from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_lsn import format_lsn
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_runner import run_checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import plan_checks
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_looks import MemberLook, member_look
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._failover_choice import choose_failover
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._gateway_changes import gateway_change
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._machines import MachineCall
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import HostDatabase, Member
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._postgresql_arguments import (
@@ -21,6 +26,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._postgresql_argu
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Change, StepAction
 
 _PROBE_SECONDS = 1.0
+_LOOK_SECONDS = 8.0
 _USABLE_PAUSE = 0.1
 
 
@@ -44,6 +50,8 @@ class ActionModule(StepAction):
         choice = self._decided(arguments["diagnosis"].get("failover"))
         if choice["path"] == "refuse":
             raise Refused(f"{self.target}: {choice['reason']}")
+        if choice["path"] == "start_primary" and self._hangs(arguments["diagnosis"], choice) and not self.check_mode:
+            choice = self._fence_and_look_again(service, database, choice)
         if choice["path"] == "start_primary":
             started, failure = self._start_primary(service, database, choice, arguments)
             if started is not None:
@@ -69,6 +77,42 @@ class ActionModule(StepAction):
             if step.target == self.target and step.stage == self.STAGE and step.decision.get("choice"):
                 return dict(step.decision["choice"])
         return None
+
+    # -- a primary that hangs ----------------------------------------------------------------------------------
+
+    @staticmethod
+    def _hangs(diagnosis: dict[str, t.Any], choice: dict[str, t.Any]) -> bool:
+        """Its process is there and nothing answers: it cannot be started, and its log is still being written to."""
+        seen = (diagnosis.get("members") or {}).get(choice["primary"]) or {}
+        return bool(seen.get("alive")) and not seen.get("answers")
+
+    def _fence_and_look_again(
+        self, service: Service, database: HostDatabase, choice: dict[str, t.Any]
+    ) -> dict[str, t.Any]:
+        """End the server that hangs; what its disk then says decides whether the standby has everything."""
+        primary = database.members[choice["primary"]]
+        self._fence(service, database, primary, choice)
+        members = {name: self._member_now(database, name) for name in database.members}
+        standby = members[choice["standby"]] if choice["standby"] else None
+        if standby is not None and standby.received is not None:
+            position = format_lsn(standby.received)
+            members[primary.machine] = self._member_now(database, primary.machine, position)
+        again = choose_failover(members[primary.machine], members, service.objectives.rpo, None, time.time())
+        if again.path == "start_primary":
+            released = {**member_arguments(database, primary), "state": "released"}
+            reason = {"reason": f"fenced to be looked at; {again.reason}"}
+            self.change(Change("release", primary.machine, "postgresql_fence", released, reason)).checked()
+        run = self.open_run()
+        run.store.record(run.run_id, "note", {"target": self.target, "text": f"decided after fencing: {again.reason}"})
+        return dataclasses.asdict(again)
+
+    def _member_now(self, database: HostDatabase, name: str, count_after: str | None = None) -> MemberLook:
+        arguments = member_arguments(database, database.members[name])
+        if count_after is not None:
+            arguments["count_commits_after"] = count_after
+        call = MachineCall(name, "codeblue.recovery.postgresql_status", arguments, _LOOK_SECONDS, check_mode=True)
+        answer = self.look([call])[0]
+        return member_look(name, answer.result, answer.unreachable or (answer.failure if not answer.ok else None))
 
     # -- the old primary again ---------------------------------------------------------------------------------
 
@@ -181,9 +225,7 @@ class ActionModule(StepAction):
                 f"cut {primary.machine} off by hand (power, network), close {primary.address}:{primary.port}, run again",
             )
 
-    def _fence(
-        self, service: Service, database: HostDatabase, primary: Member, choice: dict[str, t.Any]
-    ) -> list[str]:
+    def _fence(self, service: Service, database: HostDatabase, primary: Member, choice: dict[str, t.Any]) -> list[str]:
         """Close every way to the old primary and look whether it is closed.
 
         :raises Refused: one of them is not.
@@ -201,7 +243,9 @@ class ActionModule(StepAction):
         ]
         if gateway is not None:
             changes.append(
-                gateway_change(gateway, {primary.machine: "maint"}, "close_gateway", reason="no write to the old primary")
+                gateway_change(
+                    gateway, {primary.machine: "maint"}, "close_gateway", reason="no write to the old primary"
+                )
             )
         ended = self.changes(changes)
         evidence = []
@@ -281,5 +325,3 @@ def _loss(choice: dict[str, t.Any]) -> str:
     if choice["loss_seconds"] is not None:
         return f"up to {choice['loss_seconds']:.1f} s of commits are lost"
     return "an unknown number of commits is lost"
-
-

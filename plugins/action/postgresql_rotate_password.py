@@ -140,9 +140,13 @@ class ActionModule(StepAction):
 
         :raises CodeblueError: it is not so.
         """
-        way = next((check for _level, check in service.checks.up_to("deep") if isinstance(check, PostgresqlCheck)), None)
+        way = next(
+            (check for _level, check in service.checks.up_to("deep") if isinstance(check, PostgresqlCheck)), None
+        )
         if way is None:
-            raise BadInput(f"{service.name}: codeblue_checks has no check of type postgresql", "add one: it proves logins")
+            raise BadInput(
+                f"{service.name}: codeblue_checks has no check of type postgresql", "add one: it proves logins"
+            )
         taken, refused = run_checks(
             [
                 PlannedCheck(service.name, "deep", _login(way, f"{role}_new", role, secret)),

@@ -91,9 +91,11 @@ class ActionModule(StepAction):
         return max(found, key=lambda each: each.deployed_at, default=None)
 
     def _candidates(self, service: Service) -> list[Candidate]:
-        marked = set() if self.check_mode else {
-            each.version for each in self.open_run(service.name).store.bad_versions(service.name, KIND)
-        }
+        marked = (
+            set()
+            if self.check_mode
+            else {each.version for each in self.open_run(service.name).store.bad_versions(service.name, KIND)}
+        )
         instances = _with_releases(service)
         answers = self.look(
             [

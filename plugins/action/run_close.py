@@ -23,9 +23,10 @@ class ActionModule(StepAction):
 
     STAGE = "close"
     ARGUMENTS: t.ClassVar[dict[str, t.Any]] = {
-        "outcome": {"type": "str", "choices": ["validated", "nothing_to_do", "failed"], "required": True},
+        "outcome": {"type": "str", "choices": ["validated", "done", "nothing_to_do", "failed"], "required": True},
         "validation": {"type": "dict"},
         "failure": {"type": "dict"},
+        "work": {"type": "str"},
     }
 
     def act(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -54,6 +55,8 @@ class ActionModule(StepAction):
     def _judge(self, arguments: dict[str, t.Any]) -> tuple[str, dict[str, t.Any]]:
         if arguments["outcome"] == "nothing_to_do":
             return "nothing_to_do", {"reason": "no detection criterion fired, nothing was changed"}
+        if arguments["outcome"] == "done":
+            return "recovered", {"validation": [arguments["work"] or "the operation ended well"]}
         if arguments["outcome"] == "validated":
             service = ((arguments["validation"] or {}).get("services") or {}).get(self.target) or {}
             outcome = _BY_STATUS.get(str(service.get("status")), "failed_safe")

@@ -16,15 +16,13 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._process_identit
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._recovery_order import order_of_hosts
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._run_opening import (
     CHANGED_INPUTS,
-    card_of,
     changed_inputs,
     check_accepts,
     check_targets,
     collection_version,
     fingerprint,
+    opening_card_of,
     origin,
-    plan_text,
-    rollback_text,
 )
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import StepAction, codeblue_variables
 
@@ -47,7 +45,7 @@ class ActionModule(StepAction):
 
     def act(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
         self._prepare_modules()
-        card = card_of(arguments["runbook"])
+        card = opening_card_of(arguments["runbook"])
         check_accepts(card, arguments["accept"])
         hostvars = self._variables["hostvars"]
         variables = {name: codeblue_variables(hostvars[name]) for name in self.targets}
@@ -144,15 +142,18 @@ class ActionModule(StepAction):
                 collection_version=collection_version(),
                 objectives={n: {"rto_seconds": o.rto, "rpo_seconds": o.rpo} for n, o in objectives.items()},
                 holder=ProcessIdentity.parent(),
-                plan=plan_text(card),
-                rollback=rollback_text(card),
+                plan=card.plan,
+                rollback=card.rollback,
+                pre_approved=card.pre_approved,
             )
         )
         return run
 
     def _resume(self, run: t.Any, runbook: str, digests: dict[str, str], accepts: list[str]) -> t.Any:
         if run.runbook != runbook:
-            raise BadInput(f"run {run.run_id} is one of {run.runbook}, not of {runbook}", "resume it by its own runbook")
+            raise BadInput(
+                f"run {run.run_id} is one of {run.runbook}, not of {runbook}", "resume it by its own runbook"
+            )
         if set(run.open_targets) != set(self.targets):
             raise BadInput(
                 f"run {run.run_id} is open for {', '.join(run.open_targets)}, this play has {', '.join(self.targets)}",

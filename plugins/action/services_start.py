@@ -104,9 +104,7 @@ class ActionModule(StepAction):
             if waiting:
                 time.sleep(_PAUSE)
 
-    def _summary(
-        self, services: dict[str, Service], started: dict[str, list[str]], problems: dict[str, str]
-    ) -> str:
+    def _summary(self, services: dict[str, Service], started: dict[str, list[str]], problems: dict[str, str]) -> str:
         verb = "would start" if self.check_mode else "started"
         what = ", ".join(f"{name} on {' and '.join(machines)}" for name, machines in started.items())
         said = f"{verb} {what}" if what else f"{', '.join(services)}: running already"

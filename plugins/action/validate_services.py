@@ -55,7 +55,9 @@ class ActionModule(StepAction):
             },
         }
 
-    def _until_stable(self, services: dict[str, Service], level: str, stable: int, deadline: float) -> tuple[Validation, int]:
+    def _until_stable(
+        self, services: dict[str, Service], level: str, stable: int, deadline: float
+    ) -> tuple[Validation, int]:
         """Check until everything is well so many times in a row, or until time is over."""
         plan = plan_checks({name: service.checks for name, service in services.items()}, level)
         thresholds = {name: service.checks.thresholds for name, service in services.items()}

@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Change tickets: opened and closed by the run itself, approved by policy or by somebody else.
 
-SEV1 and SEV2 are emergencies that policy approves beforehand, and the lab is nobody's production; any other
-change waits for a person, and nobody approves their own.
+SEV1 and SEV2 are emergencies that policy approves beforehand, operations are standard changes where their card
+says so, and the lab is nobody's production; any other change waits for a person, and nobody approves their own.
 """
 
 from __future__ import annotations
@@ -96,8 +96,12 @@ def open_change(connection: Connection, opening: RunOpening, incident_id: str, n
     """The ticket of a run, with what policy and the call itself already decide."""
     change_id = f"CHG-{opening.run_id}"
     risk = assess_risk(opening)
-    kind = change_type(opening.severity, opening.environment)
-    justification = opening.because or f"{opening.runbook}: its detection criteria decide whether anything is changed"
+    kind = change_type(opening.severity, opening.environment, opening.pre_approved)
+    justification = opening.because or (
+        f"operation {opening.runbook}"
+        if opening.pre_approved
+        else f"{opening.runbook}: its detection criteria decide whether anything is changed"
+    )
     connection.execute(
         changes.insert().values(
             change_id=change_id,
@@ -123,7 +127,7 @@ def open_change(connection: Connection, opening: RunOpening, incident_id: str, n
             )
         )
     if kind != "normal":
-        policy = f"policy {opening.severity}" if kind == "emergency" else "policy lab"
+        policy = _policy_of(kind, opening)
         _add_approval(
             connection,
             change_id,
@@ -144,7 +148,7 @@ def opening_records(connection: Connection, ledger: Ledger, opening: RunOpening,
         "change_opened",
         {
             "change_id": change_id,
-            "type": change_type(opening.severity, opening.environment),
+            "type": change_type(opening.severity, opening.environment, opening.pre_approved),
             "risk_score": risk.score,
             "risk_level": risk.level,
             "risk_reasons": risk.reasons,
@@ -318,6 +322,13 @@ class ChangeStore:
         if row is None:
             raise BadInput(f"there is no change {change_id}", "codeblue change list")
         return row
+
+
+def _policy_of(kind: str, opening: RunOpening) -> str:
+    """By which rule a change was approved beforehand."""
+    if kind == "emergency":
+        return f"policy {opening.severity}"
+    return "policy lab" if opening.environment == "lab" else f"policy operation {opening.runbook}"
 
 
 def _with_run() -> sa.Select[t.Any]:

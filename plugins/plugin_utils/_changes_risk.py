@@ -23,11 +23,14 @@ class Risk:
         return "low" if self.score <= 3 else "medium" if self.score <= 6 else "high" if self.score <= 8 else "critical"
 
 
-def change_type(severity: str, environment: str) -> str:
-    """`emergency`, `standard` or `normal`."""
+def change_type(severity: str, environment: str, pre_approved: bool = False) -> str:
+    """`emergency`, `standard` or `normal`.
+
+    :param pre_approved: the collection itself says that this operation is a standard change; no variable can.
+    """
     if severity in _EMERGENCY_SEVERITIES:
         return "emergency"
-    return "standard" if environment == "lab" else "normal"
+    return "standard" if pre_approved or environment == "lab" else "normal"
 
 
 def assess_risk(opening: RunOpening) -> Risk:

@@ -89,11 +89,14 @@ def detect(card: Card, services: Mapping[str, Service], level: str = "deep") -> 
     )
 
 
-def dependents_of(targets: Sequence[str], hostvars: Mapping[str, Mapping[str, t.Any]], names: Sequence[str]) -> list[str]:
+def dependents_of(
+    targets: Sequence[str], hostvars: Mapping[str, Mapping[str, t.Any]], names: Sequence[str]
+) -> list[str]:
     """The services that need one of the targets, directly."""
     wanted = set(targets)
     return [
         name
         for name in names
-        if name not in wanted and wanted.intersection(str(each) for each in hostvars[name].get("codeblue_depends_on", []))
+        if name not in wanted
+        and wanted.intersection(str(each) for each in hostvars[name].get("codeblue_depends_on", []))
     ]

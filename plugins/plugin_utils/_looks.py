@@ -11,7 +11,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_runner import run_checks
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import CheckResult, PlannedCheck, PostgresqlCheck
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import (
+    CheckResult,
+    PlannedCheck,
+    PostgresqlCheck,
+)
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_looks import (
     GatewayLook,
     LoginLook,
@@ -146,11 +150,11 @@ class Looks:
             )
         return None
 
-    def _logins(
-        self, service: Service, answered: Sequence[tuple[_Question, MachineAnswer]]
-    ) -> tuple[LoginLook, ...]:
+    def _logins(self, service: Service, answered: Sequence[tuple[_Question, MachineAnswer]]) -> tuple[LoginLook, ...]:
         """Try every consumer's own credential, on the way that clients take."""
-        way = next((check for _level, check in service.checks.up_to("deep") if isinstance(check, PostgresqlCheck)), None)
+        way = next(
+            (check for _level, check in service.checks.up_to("deep") if isinstance(check, PostgresqlCheck)), None
+        )
         looks: list[LoginLook] = []
         plan: list[PlannedCheck] = []
         tried: list[tuple[str, str]] = []
@@ -202,7 +206,10 @@ def _first_questions(target: str, host: HostPlatform) -> list[_Question]:
     found = []
     if host.postgresql is not None:
         for name, member in host.postgresql.members.items():
-            arguments = {**member_arguments(host.postgresql, member), "service_roles": list(host.postgresql.service_roles)}
+            arguments = {
+                **member_arguments(host.postgresql, member),
+                "service_roles": list(host.postgresql.service_roles),
+            }
             found.append(_question(target, "member", name, member.machine, "postgresql_status", arguments))
     for name, instance in host.instances.items():
         units = {"units": [_wish(instance.process)]}
@@ -215,7 +222,9 @@ def _further_questions(target: str, host: HostPlatform) -> list[_Question]:
     if host.gateway is not None:
         changes = [{"backend": host.gateway.backend, "server": server} for server in host.gateway.servers.values()]
         arguments = {"socket": host.gateway.socket, "changes": changes}
-        found.append(_question(target, "gateway", host.gateway.machine, host.gateway.machine, "haproxy_server", arguments))
+        found.append(
+            _question(target, "gateway", host.gateway.machine, host.gateway.machine, "haproxy_server", arguments)
+        )
     for role, credential in host.credentials.items():
         for consumer in credential.consumers:
             call = MachineCall(
@@ -225,9 +234,7 @@ def _further_questions(target: str, host: HostPlatform) -> list[_Question]:
     return found
 
 
-def count_commits_call(
-    database: t.Any, member: Member, received: str
-) -> MachineCall:
+def count_commits_call(database: t.Any, member: Member, received: str) -> MachineCall:
     """Asks a silent primary's disk what was committed after the position that a standby has received."""
     return MachineCall(
         member.machine,

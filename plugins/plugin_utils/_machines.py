@@ -274,9 +274,7 @@ class Batch:
 
 
 # Keys that Ansible adds to what a module returns.
-_NOISE = frozenset(
-    ("invocation", "ansible_facts", "deprecations", "warnings", "module_stdout", "module_stderr")
-)
+_NOISE = frozenset(("invocation", "ansible_facts", "deprecations", "warnings", "module_stdout", "module_stderr"))
 
 
 def _without_noise(raw: Mapping[str, t.Any]) -> dict[str, t.Any]:

@@ -55,7 +55,11 @@ def keep() -> None:
             return
         room = _MOST_BYTES - sum(package.stat().st_size for package in kept.iterdir())
         for package in sorted(used.iterdir()):
-            if package.name.startswith(_OURS) and not package.name.endswith(".lock") and not (kept / package.name).exists():
+            if (
+                package.name.startswith(_OURS)
+                and not package.name.endswith(".lock")
+                and not (kept / package.name).exists()
+            ):
                 room -= package.stat().st_size
                 if room >= 0:
                     _copy(package, kept / package.name)

@@ -28,7 +28,11 @@ def login_arguments(database: HostDatabase, member: Member) -> dict[str, t.Any]:
 
 def member_arguments(database: HostDatabase, member: Member) -> dict[str, t.Any]:
     """The same with its files and its process."""
-    arguments = {**login_arguments(database, member), "data_dir": member.data_dir, "process": member.process.as_arguments()}
+    arguments = {
+        **login_arguments(database, member),
+        "data_dir": member.data_dir,
+        "process": member.process.as_arguments(),
+    }
     if member.config_file is not None:
         arguments["config_file"] = member.config_file
     return arguments

@@ -9,11 +9,13 @@ import json
 import os
 import typing as t
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import Card, load_card
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service, did_you_mean
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._operations import load_operation
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._plain import plain
 
 # With it a person says that a run is resumed although card, inventory or version are others than at its start.
@@ -40,6 +42,54 @@ def card_of(runbook: str) -> Card:
     return load_card(path)
 
 
+@dataclass(frozen=True)
+class OpeningCard:
+    """What a run is opened from: the card of a runbook, or that of an operation beside the runbooks.
+
+    :param kinds: kinds of services that it is for; empty for all.
+    :param pre_approved: a standard change.
+    """
+
+    id: str
+    severity: str
+    kinds: tuple[str, ...]
+    acceptances: tuple[str, ...]
+    plan: str
+    rollback: str
+    path: Path
+    pre_approved: bool = False
+
+
+def opening_card_of(name: str) -> OpeningCard:
+    """The card of an operation or of a runbook.
+
+    :raises BadInput: there is none, or it is wrong.
+    """
+    operation_path = collection_root() / "operations" / name / "operation.yml"
+    if operation_path.is_file():
+        operation = load_operation(operation_path)
+        return OpeningCard(
+            id=operation.id,
+            severity=operation.severity,
+            kinds=operation.kinds,
+            acceptances=operation.acceptances,
+            plan=operation.plan,
+            rollback=operation.rollback,
+            path=operation_path,
+            pre_approved=operation.change_type == "standard",
+        )
+    card = card_of(name)
+    return OpeningCard(
+        id=card.id,
+        severity=card.severity,
+        kinds=card.kinds,
+        acceptances=card.acceptances,
+        plan=plan_text(card),
+        rollback=rollback_text(card),
+        path=collection_root() / "runbooks" / card.id / "runbook.yml",
+    )
+
+
 def collection_version() -> str:
     """The version in galaxy.yml, or in MANIFEST.json where the collection was installed from its tarball.
 
@@ -58,15 +108,14 @@ def collection_version() -> str:
     raise BadInput(f"{root}: neither galaxy.yml nor MANIFEST.json tells the version", "install the collection again")
 
 
-def fingerprint(card: Card, variables: Mapping[str, Mapping[str, t.Any]]) -> dict[str, str]:
+def fingerprint(card: OpeningCard, variables: Mapping[str, Mapping[str, t.Any]]) -> dict[str, str]:
     """Digests of all that a run depends on. Inventories hold references to secrets, so nothing is given away."""
-    card_path = collection_root() / "runbooks" / card.id / "runbook.yml"
     lasting = {
         target: {name: value for name, value in named.items() if name not in _OF_THE_CALL}
         for target, named in variables.items()
     }
     return {
-        "card": hashlib.sha256(card_path.read_bytes()).hexdigest(),
+        "card": hashlib.sha256(card.path.read_bytes()).hexdigest(),
         "inventory": hashlib.sha256(
             json.dumps(plain(lasting), sort_keys=True, separators=(",", ":")).encode()
         ).hexdigest(),
@@ -79,7 +128,7 @@ def changed_inputs(earlier: Mapping[str, str], now: Mapping[str, str]) -> list[s
     return sorted(name for name in {*earlier, *now} if earlier.get(name) != now.get(name))
 
 
-def check_targets(card: Card, services: Mapping[str, Service]) -> str:
+def check_targets(card: OpeningCard, services: Mapping[str, Service]) -> str:
     """Hold the targets against the card; returns the one environment that they are in.
 
     :raises BadInput: a kind does not fit, or the targets are of several environments.
@@ -89,13 +138,14 @@ def check_targets(card: Card, services: Mapping[str, Service]) -> str:
     for name, service in services.items():
         if card.kinds and service.kind not in card.kinds:
             raise BadInput(
-                f"{name}: runbook {card.id} is for kind {', '.join(card.kinds)}, this is {service.kind}",
-                "choose another runbook or another target",
+                f"{name}: {card.id} is for kind {', '.join(card.kinds)}, this is {service.kind}",
+                "choose another target",
             )
     environments = sorted({service.environment for service in services.values()})
     if len(environments) > 1:
         raise BadInput(
-            f"codeblue_environment: the targets are in {' and '.join(environments)}", "use one inventory per environment"
+            f"codeblue_environment: the targets are in {' and '.join(environments)}",
+            "use one inventory per environment",
         )
     return environments[0]
 
@@ -118,7 +168,7 @@ def rollback_text(card: Card) -> str:
     return " ".join(str(card.content["rollback"]["summary"]).split())
 
 
-def check_accepts(card: Card, accepts: Sequence[str]) -> None:
+def check_accepts(card: OpeningCard, accepts: Sequence[str]) -> None:
     """Only what a card names can be accepted; a misspelt acceptance must not look like one.
 
     :raises BadInput: an acceptance is unknown.
@@ -126,4 +176,6 @@ def check_accepts(card: Card, accepts: Sequence[str]) -> None:
     known = (*card.acceptances, CHANGED_INPUTS)
     for each in accepts:
         if each not in known:
-            raise BadInput(f"codeblue_accept: {each!r} is nothing that {card.id} asks for", f"known: {', '.join(known)}")
+            raise BadInput(
+                f"codeblue_accept: {each!r} is nothing that {card.id} asks for", f"known: {', '.join(known)}"
+            )

@@ -98,6 +98,7 @@ class RunOpening:
     :param holder: the process that will hold the leases: ansible-playbook itself, not a worker of it.
     :param plan: what will be done, for the change ticket.
     :param rollback: how it is undone, for the change ticket.
+    :param pre_approved: the card of an operation says that it is a standard change, approved beforehand.
     """
 
     run_id: str
@@ -115,6 +116,7 @@ class RunOpening:
     holder: ProcessIdentity
     plan: str = ""
     rollback: str = ""
+    pre_approved: bool = False
 
 
 @dataclass(frozen=True)
@@ -215,7 +217,7 @@ class BadVersion:
 class Snapshot:
     """One snapshot in the catalog.
 
-    :param level: `database`, `code`, `configuration` or `data`.
+    :param level: `database`, `code`, `configuration` or `data`; several of one moment are joined by `+`.
     :param state: `taken`, `verified`, `proven`, `corrupt` or `deleted`.
     :param location: where it is, without credentials.
     :param manifest_sha256: digest of its manifest.
