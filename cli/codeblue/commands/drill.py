@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 @click.argument("runbook", required=False)
 @click.option("--all", "every", is_flag=True, help="All runbooks with all faults that their cards name.")
 @click.option("--fault", metavar="FAULT", help="Only this fault; `codeblue lab faults` lists them.")
-@click.option("--times", type=click.IntRange(1, 100), default=1, show_default=True, help="Repeat all of it so often.")
 @click.option("--keep", is_flag=True, help="Leave the lab up when it was started for the drill.")
 @click.option(
     "--lab-dir",
@@ -33,7 +32,6 @@ def command(
     runbook: str | None,
     every: bool,
     fault: str | None,
-    times: int,
     keep: bool,
     lab_dir: Path | None,
     report: Path | None,
@@ -70,7 +68,7 @@ def command(
         else:
             click.echo(phase_line(phase, text, sys.stdout))
 
-    campaign = conduct_all(choose_drills(list(cards.values()), fault), cards, Lab(lab_dir), say, keep=keep, times=times)
+    campaign = conduct_all(choose_drills(list(cards.values()), fault), cards, Lab(lab_dir), say, keep=keep)
     if report is not None:
         report.write_text(markdown(campaign), encoding="utf-8")
     if as_json:

@@ -59,13 +59,11 @@ def conduct_all(
     say: Say,
     *,
     keep: bool = False,
-    times: int = 1,
 ) -> Campaign:
     """Conduct drills one after the other. A lab that was started for them is stopped afterwards.
 
     :param cards: by the id of the runbook.
     :param keep: leave a lab up that was started here.
-    :param times: how often each drill is conducted, all of them in turn.
     :raises Refused: the lab is none, is broken already, or another drill goes on in it.
     """
     campaign = Campaign()
@@ -77,7 +75,7 @@ def conduct_all(
             started_here = not up.already
             say("lab", f"{lab.directory} is up" + (f" after {up.seconds:.1f} s" if started_here else " already"))
             with exclusive_drill(lab):
-                _conduct(campaign, list(drills) * times, cards, lab, interruptions, say)
+                _conduct(campaign, drills, cards, lab, interruptions, say)
         except KeyboardInterrupt:
             campaign.interrupted = True
             say("interrupted", "no further drill is begun")
