@@ -100,9 +100,10 @@ def test_bad_input_that_only_ansible_sees_is_one_line_too(controller: Controller
 def test_plan_changes_nothing_and_lists_what_is_not_taken(controller: Controller) -> None:
     ended = controller.run("recover", command="plan")
     assert ended.code == 0, ended.err
-    branches = {branch["name"]: branch for branch in ended.of_type("branch")}
-    assert branches["Promote the standby"]["conditions"] == ["cause | default('pool') == 'primary'"]
-    assert branches["Promote the standby"]["targets"] == ["records", "patient_db"]
+    assert [(branch["condition"], branch["steps"]) for branch in ended.of_type("branch")] == [
+        ("cause | default('pool') == 'primary'", ["Promote the standby"])
+    ]
+    assert ended.of_type("branch")[0]["targets"] == ["records", "patient_db"]
     assert ended.summary["first_action_seconds"] is None
     assert not (controller.root / "state" / "codeblue" / "state.sqlite").exists()
 
@@ -111,7 +112,8 @@ def test_the_operators_own_ansible_cfg_stays_in_force(controller: Controller) ->
     work = controller.root / "work"
     # A stdout plugin, a log and a strategy of the operator's are overruled; the inventory is not.
     (work / "ansible.cfg").write_text(
-        f"[defaults]\ninventory = {SERVICES}\nlog_path = {work}/ansible.log\nstdout_callback = oneline\nstrategy = free\n",
+        f"[defaults]\ninventory = {SERVICES}\nlog_path = {work}/ansible.log\n"
+        "stdout_callback = oneline\nstrategy = free\n",
         encoding="utf-8",
     )
     ended = controller.codeblue("run", "codeblue_test.runner.recover", "--json")

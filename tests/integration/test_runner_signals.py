@@ -39,6 +39,19 @@ def test_a_signal_is_passed_on_and_the_run_can_be_resumed(controller: Controller
     assert (resumed.code, resumed.summary["outcome"]) == (0, "recovered"), resumed.out + resumed.err
 
 
+def test_what_a_step_started_is_not_ended_with_the_run(controller: Controller) -> None:
+    process = controller.start("run", "codeblue_test.runner.daemon", "-i", str(SERVICES), "--json")
+    run_id = message_of(process, "started")["run"]
+    message_of(process, "task", name="Wait")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    left = ansible_pids(run_id)
+    assert [Path(f"/proc/{pid}/comm").read_text(encoding="ascii").strip() for pid in left] == ["sleep"]
+    resumed = controller.codeblue("resume", run_id, "--json", "-e", "wait=0")
+    assert resumed.code == 0, resumed.out + resumed.err
+    assert set(left) <= set(ansible_pids(run_id))
+
+
 def test_a_signal_before_anything_was_opened(controller: Controller) -> None:
     process = controller.start(*_SLOW)
     message_of(process, "started")

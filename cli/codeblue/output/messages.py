@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 # The exit code of each outcome, and the outcome that stands for an exit code when there is no record.
 EXIT_CODES = {
@@ -107,13 +107,14 @@ class Step(Message):
 class Branch(Message):
     """A part of the plan that is not taken as things stand.
 
-    :param conditions: what would have to hold; the target does not fulfil the last of them now.
+    :param condition: what would have to hold, in the words of the playbook; it does not hold for these targets.
+    :param steps: what would be done then.
     """
 
     message_type: t.ClassVar[str] = "branch"
-    name: str
-    conditions: list[str]
-    targets: list[str] = field(default_factory=list)
+    condition: str
+    steps: list[str]
+    targets: list[str]
 
 
 @dataclass(frozen=True)

@@ -98,8 +98,8 @@ class PlainLines:
     def _branch(self, branch: Branch) -> list[str]:
         lines = [] if self._branches else ["", "Not taken as things stand:"]
         self._branches += 1
-        who = f"  [{', '.join(branch.targets)}]" if branch.targets else ""
-        return [*lines, f"  {branch.name}{who}", *(f"      when {condition}" for condition in branch.conditions)]
+        head = f"  when {branch.condition}  [{', '.join(branch.targets)}]"
+        return [*lines, head, *(f"      {step}" for step in branch.steps)]
 
     def _failure(self, failure: Failure) -> list[str]:
         lines = [self._paint(f"{'':9}✗ {failure.error}", "bold red")]

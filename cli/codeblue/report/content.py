@@ -23,6 +23,7 @@ _REASONS = {
     "note": "note",
     "version_marked_bad": "version marked bad",
 }
+_NOTHING: tuple[t.Any, ...] = (None, "", [], {}, ())
 _MOST_DETAIL_CHARACTERS = 400
 
 
@@ -153,7 +154,7 @@ def _step(step: Step, opened: datetime) -> ReportStep:
         attempts=step.attempts,
         begins=begins,
         ends=max(begins, ends),
-        reason=words(step.decision),
+        reason=_why(step.decision),
         started_at=step.started_at,
     )
 
@@ -182,7 +183,8 @@ def _target(run: Run, name: str, closed_at: str | None, opened: datetime) -> Tar
 
 
 def _reason(record: Mapping[str, t.Any], opened: datetime) -> Reason:
-    fields = dict(_fields(record))
+    # The single checks of a finding are in the record; the finding names what they come to.
+    fields = {name: value for name, value in _fields(record).items() if name != "checks" or not isinstance(value, list)}
     named = fields.pop("target", None) or ", ".join(fields.pop("targets", None) or [])
     summary = fields.pop("summary", None) or fields.pop("statement", None) or fields.pop("text", None)
     return Reason(
@@ -214,17 +216,21 @@ def _chains(records: list[dict[str, t.Any]]) -> Iterable[Chain]:
 
 def words(fields: Mapping[str, t.Any]) -> str:
     """A mapping as one line for people."""
-    parts = [
-        f"{name.replace('_', ' ')}: {_plain(value)}"
-        for name, value in fields.items()
-        if value not in (None, "", [], {})
-    ]
+    parts = [f"{name.replace('_', ' ')}: {_plain(value)}" for name, value in fields.items() if value not in _NOTHING]
     return _cut("; ".join(parts))
+
+
+def _why(decision: Mapping[str, t.Any]) -> str:
+    """The reason that was written down with a decision, else all of the decision."""
+    if not decision.get("reason"):
+        return words(decision)
+    machine = f" ({decision['machine']})" if decision.get("machine") else ""
+    return _cut(f"{decision['reason']}{machine}")
 
 
 def _plain(value: t.Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_plain(item)}" for name, item in value.items())
+        return ", ".join(f"{name} {_plain(item)}" for name, item in value.items() if item not in _NOTHING)
     if isinstance(value, (list, tuple)):
         return ", ".join(_plain(item) for item in value)
     if isinstance(value, bool):

@@ -98,7 +98,7 @@ def render_markdown(report: Report) -> str:
     lines += ["## Record", ""]
     lines += [f"- Segment {chain.segment}: {chain.records} records, head `{chain.head}`" for chain in report.chains]
     lines += [
-        f"- Check it: `codeblue audit verify {_escaped(run.run_id)}`",
+        f"- Check it: `codeblue audit export {run.run_id} -o run.jsonl`, then `codeblue audit verify run.jsonl`",
         *(f"- {_escaped(text)}" for text in report.missing),
     ]
     return "\n".join(lines) + "\n"

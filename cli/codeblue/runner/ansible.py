@@ -155,7 +155,7 @@ def run_ansible(
         suppress_env_files=True,
     )
     config.prepare()
-    _adjust(config, command)
+    _adjust(config, command, workspace)
 
     def on_status(status: dict[str, t.Any], runner_config: RunnerConfig) -> None:
         if status["status"] == "running":
@@ -173,7 +173,7 @@ def run_ansible(
     return 254 if code is None else int(code)
 
 
-def _adjust(config: t.Any, command: Command) -> None:
+def _adjust(config: t.Any, command: Command, workspace: Path) -> None:
     """What `prepare` sets from files that are not there, and from an environment that is not ours."""
     added = {
         name: config.env[name]
@@ -189,6 +189,8 @@ def _adjust(config: t.Any, command: Command) -> None:
     config.env = {**command.environment, **added, "ANSIBLE_STDOUT_CALLBACK": "awx_display"}
     # The base that awx_display derives from; the operator's own output plugin is not for this.
     config.env["ORIGINAL_STDOUT_CALLBACK"] = "default"
+    # Modules are put together there with their arguments: in memory, and gone with the directory also after a kill.
+    config.env["ANSIBLE_LOCAL_TEMP"] = str(workspace / "tmp")
     config.command[0] = _ansible_playbook()
     config.suppress_output_file = True
     config.suppress_ansible_output = True

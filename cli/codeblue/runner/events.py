@@ -22,6 +22,11 @@ _ENDED = {
 _MOST_KEPT = 100
 _MOST_ERROR_CHARACTERS = 16_000
 _MOST_DIFF_LINES = 200
+# A plan does not list what only guards or checks.
+_GUARDS = ("fail", "assert", "meta", "debug")
+# Ansible's words from 2.19 on, and before.
+_NO_RESULT = ("Task failed: Action failed: Module result des", "Module result des", "MODULE FAILURE")
+_VALIDATION = "Validating arguments against arg spec"
 # Who connects where; the command that follows may carry an environment and is left out.
 _CONNECTION_LINE = re.compile(r"^<[^>]+> (?:ESTABLISH .*|SSH: (?!EXEC).*|SSH: EXEC (?:(?!/bin/sh).)*)")
 
@@ -37,6 +42,7 @@ class EventReader:
     :ivar failures: the failures that count, the last ones last.
     :ivar ignored: failures that the play goes on after, by `ignore_errors` or `ignore_unreachable`.
     :ivar first_accepted_at: Unix seconds of the first change.
+    :ivar steps_of_stages: how many actions of the collection ended.
     :ivar skipped: (task, condition, target) of what was not taken.
     """
 
@@ -57,6 +63,7 @@ class EventReader:
         self.skipped: list[tuple[str, str, str]] = []
         self.targets: dict[str, str] = {}
         self.tasks_ended = 0
+        self.steps_of_stages = 0
         self.no_hosts_matched = False
         self.finished = False
         self._error_lines: list[str] = []
@@ -103,7 +110,8 @@ class EventReader:
         said = said if isinstance(said, Mapping) else {}
         target = str(said.get("target") or host)
         if status == "skipped":
-            self._was_skipped(task, target, stdout)
+            if str(data.get("task_action", "")).rpartition(".")[2] not in _GUARDS and not task.startswith(_VALIDATION):
+                self._was_skipped(task, target, stdout)
             return
         if status == "failed" and data.get("ignore_errors"):
             status = "ignored"
@@ -125,6 +133,7 @@ class EventReader:
             hint=self._clean(one_line(str(said["hint"]))) if said.get("hint") and status != "ok" else None,
         )
         self._emit(step)
+        self.steps_of_stages += bool(step.stage)
         self._show_differences(target, result.get("diff"))
         if len(self.targets) < _MOST_KEPT or target in self.targets:
             self.targets[target] = status
@@ -150,7 +159,7 @@ class EventReader:
         if status in ("failed", "ignored", "unreachable"):
             if "censored" in result:
                 return f"{task}: failed, its details are hidden (no_log)"
-            message = self._clean(one_line(tidy_error(str(result.get("msg") or "failed without saying why"))))
+            message = self._clean(_message_of(result))
             return f"{task}: {message}" if task else message
         return task
 
@@ -179,6 +188,16 @@ class EventReader:
 
     def _elapsed(self) -> float:
         return round(time.time() - self._clock_start, 3)
+
+
+def _message_of(result: Mapping[str, t.Any]) -> str:
+    """Why a task failed, in one line."""
+    message = one_line(tidy_error(str(result.get("msg") or "failed without saying why")))
+    if not message.startswith(_NO_RESULT):
+        return message
+    # The module never ran, mostly for want of a Python: what the machine said is the reason.
+    said = str(result.get("module_stderr") or result.get("module_stdout") or "").strip()
+    return one_line(f"the module could not run there: {said.splitlines()[0]}") if said else message
 
 
 def _number(value: t.Any) -> float | None:

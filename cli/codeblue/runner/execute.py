@@ -133,9 +133,10 @@ class _Execution:
         if event.get("event") == "playbook_on_start" and self._handover is not None:
             # Ansible has read them. From here on its errors could quote the lines that they stand in.
             self._handover.close()
-            if self._request.mode != "plan":
-                self._background.start()
         self._reader.read(event)
+        if self._reader.steps_of_stages and self._request.mode != "plan":
+            # Not before the first step: on a small machine it would take the time from ansible-playbook's own imports.
+            self._background.start()
 
     def _judge(self, code: int, stopped: bool) -> Outcome:
         if self._request.mode == "plan":
@@ -152,11 +153,15 @@ class _Execution:
         return outcome_of(code, self._reader, run, stopped, self._request.run_id, in_doubt)
 
     def _show_branches(self) -> None:
-        branches: dict[tuple[str, str], list[str]] = {}
+        branches: dict[str, Branch] = {}
         for task, condition, target in self._reader.skipped:
-            branches.setdefault((task, condition), []).append(target)
-        for (task, condition), targets in branches.items():
-            self._emit(Branch(task, [condition], targets))
+            branch = branches.setdefault(condition, Branch(condition, [], []))
+            if task not in branch.steps:
+                branch.steps.append(task)
+            if target not in branch.targets:
+                branch.targets.append(target)
+        for branch in branches.values():
+            self._emit(branch)
 
     def _summary(self, outcome: Outcome) -> Summary:
         request, reader = self._request, self._reader

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 _MOST_CHARACTERS = 600
@@ -46,7 +47,9 @@ def explain_start_failure(text: str) -> tuple[str, str | None]:
     """
     errors = _errors(text)
     if not errors:
-        return "ansible-playbook ended without saying why", "codeblue doctor"
+        # A program that crashes says why in its last line.
+        said = one_line(_ANSI.sub("", text).strip().rpartition("\n")[2])
+        return said or "ansible-playbook ended without saying why", "codeblue doctor"
     # The first one is the cause; what follows are its consequences.
     message = one_line(tidy_error(errors[0]))
     unparsed = _UNPARSED.search(message)
@@ -84,8 +87,7 @@ def _errors(text: str) -> list[str]:
     """The blocks that begin with an error's prefix."""
     clean = _ANSI.sub("", text).replace("\r", "")
     starts = [match.start() for match in re.finditer(r"^(?:\[ERROR\]|ERROR!)", clean, re.MULTILINE)]
-    ends = [*starts[1:], len(clean)]
-    return [clean[start:end].split("\n[WARNING]")[0] for start, end in zip(starts, ends, strict=True)]
+    return [clean[start:end].split("\n[WARNING]")[0] for start, end in itertools.pairwise([*starts, len(clean)])]
 
 
 def _hint_for(message: str) -> str | None:

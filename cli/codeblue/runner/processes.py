@@ -1,4 +1,8 @@
-"""Processes of a run, found by a mark in their environment that every child inherits."""
+"""Processes of a run, found by a mark in their environment that every child inherits.
+
+Only ansible-playbook and its workers are looked at. What a module started may carry the mark as well, and may be
+the very database that was recovered: it is none of ours to end.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,8 @@ from pathlib import Path
 _PROC = Path("/proc")
 _POLL_SECONDS = 0.05
 RUN_VARIABLE = "CODEBLUE_RUN_ID"
+# Workers are forks and keep the command line.
+_PROGRAM = b"ansible-playbook"
 
 
 @dataclass(frozen=True)
@@ -49,12 +55,12 @@ def seconds_since_start() -> float | None:
 
 
 def processes_of_run(run_id: str) -> list[Process]:
-    """All processes of this user that belong to a run, ansible-playbook and its workers among them."""
+    """The ansible-playbook of a run and its workers, as far as they belong to this user."""
     return processes_with(RUN_VARIABLE, run_id)
 
 
 def processes_with(variable: str, prefix: str) -> list[Process]:
-    """Processes of this user, other than this one, whose environment has the variable with a value that starts so."""
+    """Processes of ansible-playbook whose environment has the variable with a value that starts so."""
     needle = f"{variable}={prefix}".encode()
     found = []
     if not _PROC.is_dir():
@@ -64,10 +70,11 @@ def processes_with(variable: str, prefix: str) -> list[Process]:
             continue
         try:
             environment = (_PROC / entry.name / "environ").read_bytes()
+            command = (_PROC / entry.name / "cmdline").read_bytes()
         except OSError:
             # Another user's, or just gone.
             continue
-        if not any(setting.startswith(needle) for setting in environment.split(b"\0")):
+        if _PROGRAM not in command or not any(setting.startswith(needle) for setting in environment.split(b"\0")):
             continue
         fields = _stat(int(entry.name))
         if fields is not None and fields[0] not in "ZX":
