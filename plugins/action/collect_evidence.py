@@ -11,7 +11,7 @@ import typing as t
 from pathlib import Path
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._duration import parse_duration
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._machines import MachineAnswer, MachineCall
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineAnswer, MachineCall
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import StepAction
 
 # On top of the module's own time box: the connection and the start of Python.

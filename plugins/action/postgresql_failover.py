@@ -16,7 +16,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import p
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_looks import MemberLook, member_look
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._failover_choice import choose_failover
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._gateway_changes import gateway_change
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._machines import MachineCall
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineCall
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import HostDatabase, Member
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._postgresql_arguments import (
@@ -222,7 +222,7 @@ class ActionModule(StepAction):
             raise Refused(
                 f"{self.target}: {primary.machine} cannot be reached ({silent}) and clients may write to it directly, "
                 f"so it cannot be fenced",
-                f"cut {primary.machine} off by hand (power, network), close {primary.address}:{primary.port}, run again",
+                f"cut {primary.machine} off by hand (power, network), see that its port is closed, run again",
             )
 
     def _fence(self, service: Service, database: HostDatabase, primary: Member, choice: dict[str, t.Any]) -> list[str]:
@@ -265,13 +265,13 @@ class ActionModule(StepAction):
         if "direct" in database.write_paths:
             if not _port_refuses(primary):
                 raise Refused(
-                    f"{self.target}: {primary.machine} does not answer ({fenced.unreachable}) and its port may take writes",
+                    f"{self.target}: {primary.machine} is silent ({fenced.unreachable}) and its port may take writes",
                     "cut it off by hand (power, network), then codeblue resume this run",
                 )
             evidence.append(f"{primary.address}:{primary.port} refuses connections")
         elif gateway is None:
             raise Refused(
-                f"{self.target}: {primary.machine} does not answer ({fenced.unreachable}) and no gateway closes the way to it",
+                f"{self.target}: {primary.machine} is silent ({fenced.unreachable}), no gateway closes the way to it",
                 "cut it off by hand (power, network), then codeblue resume this run",
             )
         return [*evidence, f"{primary.machine} is silent, and clients reach it by the gateway only"]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_runner import run_checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import plan_checks
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._machines import MachineCall
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineCall
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import Instance
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._patience import patience
@@ -196,5 +196,5 @@ def _candidate(service: str, seen: Mapping[str, t.Any], marked: set[str]) -> Can
     good = next((each for each in earlier if each in available and each not in marked), None)
     if good is None:
         return None
-    since = next((each for each in history if each["version"] == current), {})
+    since: Mapping[str, t.Any] = next((each for each in history if each["version"] == current), {})
     return Candidate(service, str(current), str(good), str(since.get("deployed_at") or ""))

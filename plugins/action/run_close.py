@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError, Refused
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._machines import MachineCall
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineCall
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._payload_cache import keep
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._postgresql_arguments import member_arguments
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import StepAction

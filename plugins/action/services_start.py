@@ -93,7 +93,7 @@ class ActionModule(StepAction):
         seconds = max((patience(service, given) for service in wave), default=0.0)
         deadline = time.monotonic() + seconds
         while waiting:
-            failing = {}
+            failing: dict[str, str] = {}
             for result in run_checks(plan_checks(waiting, "deep")):
                 if not result.ok:
                     failing.setdefault(result.target, f"{result.id} fails ({result.error_class}): {result.detail}")

@@ -22,12 +22,12 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_looks
     MemberLook,
     member_look,
 )
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._machines import (
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import (
     Batch,
     MachineAnswer,
     MachineCall,
-    Machines,
 )
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._machines import Machines
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import HostPlatform, Member, Process
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._postgresql_arguments import member_arguments

@@ -10,7 +10,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, Refused
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._machines import MachineCall
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineCall
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Change, StepAction
 
 _COLLECTION = "codeblue.recovery."

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError, Refused
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._machines import MachineAnswer, MachineCall, Machines
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineAnswer, MachineCall
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._machines import Machines
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._plain import plain
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._redact import redact, redact_text
 
