@@ -12,8 +12,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from clinic_site import Site  # noqa: E402 - found by the path above, in every folder of tests
-from codeblue.lab import Lab  # noqa: E402
+from clinic_site import Site
+from codeblue.lab import Lab
 
 
 @pytest.fixture(scope="session")
@@ -29,12 +29,11 @@ def session_lab() -> Iterator[Lab]:
 
 
 @pytest.fixture
-def site(session_lab: Lab, tmp_path: Path) -> Iterator[Site]:
+def site(session_lab: Lab, tmp_path: Path) -> Site:
     """The clinic in its normal state, somebody working in it, and an account that has never run anything."""
     session_lab.heal()
     for receipts in session_lab.directory.glob("machines/*/codeblue/receipts"):
         shutil.rmtree(receipts)
     with session_lab.parts.postgresql.connect("db1", "clinic") as connection:
         connection.execute("update codeblue_check set checked_at = clock_timestamp()")
-    yield Site(session_lab, tmp_path)
-    session_lab.heal()
+    return Site(session_lab, tmp_path)
