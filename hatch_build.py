@@ -10,7 +10,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-_PARTS = ("galaxy.yml", "README.md", "LICENSE", "meta", "plugins", "playbooks", "roles", "runbooks")
+_PARTS = ("galaxy.yml", "README.md", "LICENSE", "meta", "plugins", "playbooks", "roles", "runbooks", "operations")
 
 
 class CollectionBuildHook(BuildHookInterface):

@@ -13,7 +13,8 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._atomic_file imp
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_member import Member
 
-_FOLLOWER_SETTINGS = frozenset(("primary_conninfo", "primary_slot_name"))
+_FOLLOWER_SETTINGS = frozenset(("primary_conninfo", "primary_slot_name", "summarize_wal"))
+_FIRST_VERSION_WITH_SUMMARIES = 17
 # A configuration that says where to stop replaying would end the new standby's recovery.
 _RECOVERY_TARGETS = frozenset(
     (
@@ -133,9 +134,23 @@ def follow(member: Member, upstream: Upstream) -> None:
     kept.append("primary_conninfo = %s\n" % _config_value(upstream.conninfo()))
     kept.append("primary_slot_name = %s\n" % _config_value(upstream.slot))
     kept.append("recovery_target_timeline = 'latest'\n")
+    if _major_version(member) >= _FIRST_VERSION_WITH_SUMMARIES:
+        # A promotion waits for the summarizer, which may sleep for half a minute; a standby needs no summaries.
+        # Its own rejoin source is told to make them again, see `let_primary_summarize`.
+        kept.append("summarize_wal = 'off'\n")
     owner = owner_of_server(member)
     write_file(path, "".join(kept).encode(), 0o600, owner)
     write_file(member.path("standby.signal"), b"", 0o600, owner)
+
+
+def _major_version(member: Member) -> int:
+    """From the data directory; 0 when it does not say."""
+    try:
+        with open(member.path("PG_VERSION"), encoding="ascii", errors="replace") as stream:
+            text = stream.read(16).strip()
+    except FileNotFoundError:
+        return 0
+    return int(text) if text.isdigit() else 0
 
 
 def _setting_of(line: str) -> str:

@@ -79,6 +79,7 @@ def prepare_source(job: Rejoin, deadline: Deadline) -> State:
                 "promote it first, or name the primary",
             )
         ensure_slots(sql, [job.upstream.slot])
+        let_primary_summarize(sql)
         # pg_rewind reads the timeline from the source's control file, which a fresh promotion has not written yet.
         sql.execute("CHECKPOINT")
         return sql.row(
@@ -86,6 +87,22 @@ def prepare_source(job: Rejoin, deadline: Deadline) -> State:
             " (SELECT timeline_id FROM pg_control_checkpoint()) AS timeline,"
             " (SELECT sum(pg_database_size(oid))::bigint FROM pg_database) AS bytes"
         )
+
+
+def let_primary_summarize(sql: PsqlSession) -> bool:
+    """Take back that a former standby makes no summaries of its log; True when that was so.
+
+    Only the setting that `follow` writes is removed: what postgresql.conf says holds again, and incremental backups
+    are possible again where it says `summarize_wal = on`.
+    """
+    # A comparison inside SQL: whoever may not see sourcefile gets NULL, and nothing is changed.
+    if not sql.flag(
+        "EXISTS (SELECT FROM pg_settings WHERE name = 'summarize_wal' AND setting = 'off'"
+        " AND sourcefile LIKE '%/postgresql.auto.conf')"
+    ):
+        return False
+    sql.execute("ALTER SYSTEM RESET summarize_wal", "SELECT pg_reload_conf()")
+    return True
 
 
 def require_stopped(member: Member, deadline: Deadline) -> None:

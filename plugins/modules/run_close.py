@@ -21,9 +21,9 @@ options:
   outcome:
     description:
       - V(validated) takes the outcome from O(validation), V(nothing_to_do) says that no criterion fired,
-        V(failed) that a step failed.
+        V(failed) that a step failed. V(done) ends an operation whose own steps prove it.
     type: str
-    choices: [validated, nothing_to_do, failed]
+    choices: [validated, done, nothing_to_do, failed]
     required: true
   validation:
     description: The result of M(codeblue.recovery.validate_services). Without it O(outcome=validated) counts as down.
@@ -31,6 +31,9 @@ options:
   failure:
     description: The result of the task that failed, C(ansible_failed_result) in a rescue.
     type: dict
+  work:
+    description: One line about what was done, with O(outcome=done).
+    type: str
 attributes:
   check_mode:
     support: full
@@ -97,9 +100,10 @@ def main() -> None:
     """Entry point."""
     run_action_only_module(
         {
-            "outcome": {"type": "str", "choices": ["validated", "nothing_to_do", "failed"], "required": True},
+            "outcome": {"type": "str", "choices": ["validated", "done", "nothing_to_do", "failed"], "required": True},
             "validation": {"type": "dict"},
             "failure": {"type": "dict"},
+            "work": {"type": "str"},
         }
     )
 

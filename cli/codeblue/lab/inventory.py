@@ -42,6 +42,7 @@ class Inventory:
         write_text(self.layout.inventory, _HEADER + yaml.safe_dump(self.content(), sort_keys=False, width=120))
 
     def content(self) -> dict[str, Any]:
+        recipient = self.layout.recipients.read_text(encoding="utf-8").strip()
         services = {
             "codeblue_databases": {"patient_db": self._patient_db()},
             "codeblue_gateways": {"gateway": self._gateway()},
@@ -53,7 +54,11 @@ class Inventory:
         }
         return {
             "all": {
-                "vars": {"codeblue_environment": "lab"},
+                "vars": {
+                    "codeblue_environment": "lab",
+                    "codeblue_snapshot_recipients": [recipient],
+                    "codeblue_evidence_recipients": [recipient],
+                },
                 "children": {
                     "codeblue_machines": {
                         "vars": {
@@ -61,7 +66,15 @@ class Inventory:
                             "ansible_python_interpreter": self._binaries().python,
                         },
                         "hosts": {
-                            machine: {"codeblue_lock_dir": str(self.layout.lock_dir(machine))} for machine in MACHINES
+                            machine: {
+                                "codeblue_lock_dir": str(self.layout.lock_dir(machine)),
+                                **(
+                                    {"codeblue_snapshot_directory": str(self.layout.snapshot_dir(machine))}
+                                    if machine in DATABASE_MEMBERS
+                                    else {}
+                                ),
+                            }
+                            for machine in MACHINES
                         },
                     },
                     "codeblue_services": {
@@ -92,6 +105,7 @@ class Inventory:
             "codeblue_tier": 0,
             "codeblue_depends_on": [],
             "codeblue_objectives": {"rto": "5m", "rpo": "5m"},
+            "codeblue_snapshot_queries": {"sentinels": "SELECT count(*) FROM codeblue_sentinel"},
             "codeblue_host": {
                 "postgresql": self._postgresql(),
                 "gateway": self._backend(DATABASE_BACKEND, DATABASE_MEMBERS),

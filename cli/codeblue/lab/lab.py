@@ -275,7 +275,7 @@ class Lab:
 def _build(parts: Parts, launch_supervisord: Callable[[], None]) -> None:
     """Everything between empty directories and running processes, in parallel where it does not depend."""
     from codeblue.lab.inventory import Inventory
-    from codeblue.lab.secrets import make_secrets
+    from codeblue.lab.secrets import make_identity, make_secrets
 
     layout, postgresql = parts.layout, parts.postgresql
     previous_umask = os.umask(0o022)
@@ -283,6 +283,7 @@ def _build(parts: Parts, launch_supervisord: Callable[[], None]) -> None:
         for directory in (layout.run, layout.faults):
             directory.mkdir()
         make_secrets(layout, postgresql.owner)
+        make_identity(layout)
         postgresql.prepare_machines()
         parts.services.prepare_machines()
         parts.services.make_signing_keys()

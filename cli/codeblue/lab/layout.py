@@ -59,6 +59,20 @@ class Layout:
         return self.secrets / "admin.pgpass"
 
     @property
+    def identity(self) -> Path:
+        """The private key that reads snapshots and evidence; production keeps it where neither reaches it."""
+        return self.root / "identity" / "recovery.agekey"
+
+    @property
+    def recipients(self) -> Path:
+        """The public key, for whoever writes."""
+        return self.root / "identity" / "recipients"
+
+    def snapshot_dir(self, machine: str) -> Path:
+        """Where a machine keeps base backups."""
+        return self.machine(machine) / "snapshots"
+
+    @property
     def run(self) -> Path:
         return self.root / "run"
 

@@ -96,6 +96,7 @@ lc_messages = 'C'
 _HOST_BASED_AUTHENTICATION = """\
 # type  database     user        address       method
 local   all          all                       scram-sha-256
+local   replication  replicator                scram-sha-256
 host    replication  replicator  127.0.0.1/32  scram-sha-256
 host    all          all         127.0.0.1/32  scram-sha-256
 """
@@ -165,6 +166,7 @@ class PostgreSQL:
         for member in DATABASE_MEMBERS:
             make_directory(self.layout.machine(member), 0o755, self.owner)
             make_directory(self.layout.log_dir(member), 0o750, self.owner)
+            make_directory(self.layout.snapshot_dir(member), 0o700, self.owner)
         make_directory(self.layout.archive, 0o750, self.owner)
         make_directory(self.layout.postgresql_sockets, 0o755, self.owner)
         make_directory(self.layout.tools, 0o755)

@@ -44,6 +44,16 @@ def make_secrets(layout: Layout, postgresql_owner: tuple[int, int] | None) -> No
     write_secret(layout.machine_secret("app2", "reporting.password"), read_secret(layout.secret("reporting")))
 
 
+def make_identity(layout: Layout) -> None:
+    """Make the age key pair for snapshots and evidence, outside of the machines' directories."""
+    import pyrage
+
+    identity = pyrage.x25519.Identity.generate()
+    make_directory(layout.identity.parent, 0o700)
+    write_text(layout.identity, f"{identity}\n", 0o600)
+    write_text(layout.recipients, f"{identity.to_public()}\n", 0o644)
+
+
 def copy_to_consumers(layout: Layout) -> list[str]:
     """Give every consumer the lab's own passwords again; returns the roles whose copies differed."""
     changed: list[str] = []
