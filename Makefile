@@ -1,10 +1,20 @@
 # Everything is set up in .venv; the checkout is linked there as the collection codeblue.recovery.
+#
+#   make drill        break the lab and recover it, with a report
+#   make test         lint, sanity, packages, molecule, then unit, integration and drill tests
+#   make soak bench   what takes longer, or passes nothing
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CACHE := $(CURDIR)/.cache
+# Workers of pytest. A worker keeps a file of tests to itself, because a file shares its lab.
+JOBS ?= 2
+# How often `make soak` repeats each drill.
+TIMES ?= 20
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup
+.PHONY: setup drill test lint sanity molecule unit integration pytest build soak bench clean
+
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml hatch_build.py
@@ -15,3 +25,55 @@ $(VENV)/.ready: pyproject.toml hatch_build.py
 	 mkdir -p $$site/ansible_collections/codeblue && \
 	 rm -rf $$site/ansible_collections/codeblue/recovery && ln -sfn $(CURDIR) $$site/ansible_collections/codeblue/recovery
 	@touch $@
+
+drill: setup
+	codeblue drill --all
+
+# pytest comes last, so that its closing line ends the output.
+test: lint sanity molecule pytest
+
+lint: setup
+	ruff check .
+	ruff format --check .
+	mypy cli plugins/plugin_utils plugins/module_utils
+	HOME=$(CACHE)/home ansible-lint --offline --profile production --strict
+
+sanity: setup
+	python tests/sanity/run.py
+
+# A HOME of its own, so that no other copy of the collection is found before this one, and a clinic and a record of its
+# own. The clinic's path is short (unix sockets) and reachable for nobody, as whom PostgreSQL runs for root.
+MOLECULE_LAB := /var/tmp/codeblue-molecule-$(shell id -u)-$(shell printf %s '$(CURDIR)' | cksum | cut -d ' ' -f 1)
+SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard extensions/molecule/*/molecule.yml)))
+
+molecule: $(addprefix molecule-,$(SCENARIOS))
+
+molecule-%: setup
+	rm -rf $(CACHE)/molecule/$*
+	mkdir -p $(CACHE)/molecule/$*/home
+	cd extensions && HOME=$(CACHE)/molecule/$*/home XDG_STATE_HOME=$(CACHE)/molecule/$*/state \
+	 CODEBLUE_LAB_DIR=$(MOLECULE_LAB) molecule test --scenario-name $*
+
+unit: setup
+	pytest tests/unit
+
+integration: setup
+	pytest -n $(JOBS) --dist loadfile tests/integration
+
+pytest: setup
+	pytest -n $(JOBS) --dist loadfile
+
+build: setup
+	rm -rf dist
+	ansible-galaxy collection build --output-path dist
+	python -m build --wheel --outdir dist
+
+soak: setup
+	python tests/soak/drills.py --times $(TIMES)
+	python tests/soak/kill_sweep.py
+
+bench: setup
+	for each in tests/benchmarks/*.py; do python $$each || exit 1; done
+
+clean:
+	rm -rf dist build .cache .mypy_cache .pytest_cache .ruff_cache
