@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import load_card
+from codeblue.drill.interruption import Interruptions
 from codeblue.lab import Lab
 from codeblue.runner.collection import collection_root, own_runbooks
 
@@ -39,21 +41,29 @@ class Series:
     failures: list[str] = field(default_factory=list)
 
     def conduct(self) -> None:
-        """Once more."""
+        """Once more.
+
+        :raises KeyboardInterrupt: after the drill was interrupted as well, and has undone what it did.
+        """
+        process = subprocess.Popen(
+            [sys.executable, "-m", "codeblue", "drill", self.runbook, "--fault", self.fault, "--json"],
+            stdout=subprocess.PIPE,
+            text=True,
+            # A Ctrl-C at the terminal reaches it through this process, once.
+            start_new_session=True,
+        )
         try:
-            done = subprocess.run(
-                [sys.executable, "-m", "codeblue", "drill", self.runbook, "--fault", self.fault, "--json"],
-                stdout=subprocess.PIPE,
-                text=True,
-                timeout=LONGEST_DRILL_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
+            output, _errors = process.communicate(timeout=LONGEST_DRILL_SECONDS)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt) as error:
+            process.send_signal(signal.SIGINT)
+            process.communicate()
+            if isinstance(error, KeyboardInterrupt):
+                raise
             self.failures.append(f"did not end within {LONGEST_DRILL_SECONDS:g} s")
             return
-        messages = [json.loads(line) for line in done.stdout.splitlines()]
+        messages = [json.loads(line) for line in output.splitlines()]
         self.drills += [each for each in messages if each["message_type"] == "drill"]
-        if done.returncode != 0:
+        if process.returncode != 0:
             summary = messages[-1] if messages else {}
             problems = [each["problem"] for each in summary.get("problems", [])] or [str(summary.get("error"))]
             self.failures.append("; ".join(problems))
@@ -93,11 +103,12 @@ def report(series: list[Series], rounds: int, seconds: float) -> str:
     lines = [
         HEADING,
         "",
-        f"{rounds} rounds of all drills on one lab, made by `python tests/soak/drills.py`. Times are seconds, as minimum /"
-        " median / maximum; *away* is from the first failed probe of any endpoint to the stable return of the last one.",
+        f"{rounds} rounds of all drills on one lab, made by `python tests/soak/drills.py`. Times are seconds, as"
+        " minimum / median / maximum; *away* is from the first failed probe of any endpoint to the stable return of"
+        " the last one.",
         "",
-        f"{datetime.now(UTC).strftime('%Y-%m-%d %H:%M')} UTC, commit {commit()}, {os.cpu_count()} CPUs"
-        f" (load {os.getloadavg()[2]:.1f}), Python {platform.python_version()}, {seconds / 60:.0f} minutes.",
+        f"{datetime.now(UTC).strftime('%Y-%m-%d %H:%M')} UTC, commit {commit()}, {seconds / 60:.0f} minutes,"
+        f" Python {platform.python_version()}, {os.cpu_count()} CPUs with a load average of {os.getloadavg()[2]:.1f}.",
         "",
         "| runbook | fault | passed | away | target | first change | detected | writes lost |",
         "|---|---|---|---|---|---|---|---|",
@@ -129,7 +140,7 @@ def soak(times: int, minutes: float) -> tuple[list[Series], int]:
     """Conduct all drills in turn; a round that was begun is finished.
 
     :param minutes: no round is begun after that time.
-    :returns: the series and how many rounds there were.
+    :returns: the series and how many rounds were finished; what an interruption cut off is not among them.
     """
     cards = [load_card(runbook.card_path) for runbook in own_runbooks()]
     series = [Series(card.id, fault) for card in cards for fault in card.faults]
@@ -137,7 +148,10 @@ def soak(times: int, minutes: float) -> tuple[list[Series], int]:
     for number in range(1, times + 1):
         for each in series:
             failed = len(each.failures)
-            each.conduct()
+            try:
+                each.conduct()
+            except KeyboardInterrupt:
+                return series, number - 1
             verdict = each.failures[-1] if len(each.failures) > failed else "passed"
             print(f"{number} of {times}: {each.fault}: {verdict}", file=sys.stderr, flush=True)
         if time.monotonic() >= ends:
@@ -159,12 +173,14 @@ def main() -> int:
     os.environ.pop("CODEBLUE_STATE_URL", None)
     started = time.monotonic()
     lab = Lab()
-    try:
-        lab.up()
-        series, rounds = soak(arguments.times, arguments.minutes)
-    finally:
-        lab.down()
-        shutil.rmtree(parent)
+    with Interruptions() as interruptions:
+        try:
+            lab.up()
+            series, rounds = soak(arguments.times, arguments.minutes)
+        finally:
+            with interruptions.shielded():
+                lab.down()
+                shutil.rmtree(parent)
     section = report(series, rounds, time.monotonic() - started)
     print(section)
     if arguments.keep:

@@ -91,6 +91,7 @@ def _messages(campaign: Campaign) -> list[dict[str, Any]]:
             "seconds": round(campaign.seconds, 3),
             "time_scale": campaign.time_scale,
             "profile": campaign.profile,
+            "facts": campaign.facts,
             "problems": [
                 {"runbook": result.drill.runbook, "fault": result.drill.fault, "problem": problem}
                 for result in campaign.results

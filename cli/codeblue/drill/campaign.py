@@ -136,7 +136,8 @@ def _facts(lab: Lab) -> dict[str, str]:
     status = lab.status()
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{os.cpu_count()} CPUs, {platform.system()} {platform.machine()}",
+        # Times of a drill mean little on a machine that is busy with something else.
+        "machine": f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, {platform.system()} {platform.machine()}",
         "PostgreSQL": str(status.binaries.get("postgresql_version", "unknown")),
         "HAProxy": str(status.binaries.get("haproxy_version", "unknown")),
         "Python": platform.python_version(),

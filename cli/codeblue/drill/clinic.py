@@ -95,7 +95,18 @@ class Clinic:
             if (each["state"] == "RUNNING") == (name == LEAKY_CLIENT_UNIT)
         ]
         found += [f"{where} has release {version}" for where, version in status.releases.items() if version != GOOD]
-        return found
+        return found + (_settings_left(self.lab, first) if status.primary == first else [])
+
+
+def _settings_left(lab: Lab, member: str) -> list[str]:
+    """What a recovery set for roles and databases; the lab itself sets nothing there."""
+    with lab.parts.postgresql.connect(member) as connection:
+        limited = connection.execute("select rolname, rolconnlimit from pg_roles where rolconnlimit <> -1").fetchall()
+        set_for = connection.execute("select unnest(setconfig) from pg_db_role_setting").fetchall()
+    return [
+        *(f"role {role} is limited to {limit} connections" for role, limit in limited),
+        *(f"{setting} is set for a role or database" for (setting,) in set_for),
+    ]
 
 
 @contextmanager

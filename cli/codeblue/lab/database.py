@@ -83,6 +83,16 @@ def set_passwords(layout: Layout, connection: psycopg.Connection) -> None:
         set_password(connection, role, read_secret(layout.secret(role)))
 
 
+def reset_roles(connection: psycopg.Connection) -> None:
+    """Take back what a recovery set for roles: connection limits against a leak, and settings."""
+    from psycopg import sql
+
+    for role in DATABASE_ROLES:
+        name = sql.Identifier(role)
+        connection.execute(sql.SQL("alter role {} connection limit -1").format(name))
+        connection.execute(sql.SQL("alter role {} reset all").format(name))
+
+
 def set_password(connection: psycopg.Connection, role: str, password: str) -> None:
     """Give a role a password without its text reaching the server's log."""
     from psycopg import sql

@@ -10,7 +10,7 @@ import time
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
 
-from codeblue.lab.database import set_passwords
+from codeblue.lab.database import reset_roles, set_passwords
 from codeblue.lab.files import write_json
 from codeblue.lab.layout import (
     DATABASE_MEMBERS,
@@ -38,6 +38,7 @@ def restore_normal_state(parts: Parts) -> None:
     copy_to_consumers(parts.layout)
     with parts.postgresql.connect(_FIRST) as connection:
         set_passwords(parts.layout, connection)
+        reset_roles(connection)
         connection.execute("alter database clinic reset all")
     for service in SERVICES:
         write_json(parts.layout.flags_file(service), {"ai_enabled": True})
