@@ -33,12 +33,16 @@ HEADING = "## Drills in a row"
 
 @dataclass
 class Series:
-    """All repetitions of one drill."""
+    """All repetitions of one drill.
+
+    :param without_result: how often it ended without saying anything.
+    """
 
     runbook: str
     fault: str
     drills: list[dict[str, Any]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    without_result: int = 0
 
     def conduct(self) -> None:
         """Once more.
@@ -59,10 +63,13 @@ class Series:
             process.communicate()
             if isinstance(error, KeyboardInterrupt):
                 raise
+            self.without_result += 1
             self.failures.append(f"did not end within {LONGEST_DRILL_SECONDS:g} s")
             return
         messages = [json.loads(line) for line in output.splitlines()]
-        self.drills += [each for each in messages if each["message_type"] == "drill"]
+        found = [each for each in messages if each["message_type"] == "drill"]
+        self.drills += found
+        self.without_result += not found
         if process.returncode != 0:
             summary = messages[-1] if messages else {}
             problems = [each["problem"] for each in summary.get("problems", [])] or [str(summary.get("error"))]
@@ -70,8 +77,7 @@ class Series:
 
     @property
     def tries(self) -> int:
-        without_result = sum(failure.startswith("did not end") for failure in self.failures)
-        return len(self.drills) + without_result
+        return len(self.drills) + self.without_result
 
     def row(self) -> str:
         """Its line of the table."""
@@ -147,13 +153,16 @@ def soak(times: int, minutes: float) -> tuple[list[Series], int]:
     ends = time.monotonic() + minutes * 60
     for number in range(1, times + 1):
         for each in series:
-            failed = len(each.failures)
+            failed, known = len(each.failures), len(each.drills)
             try:
                 each.conduct()
             except KeyboardInterrupt:
                 return series, number - 1
             verdict = each.failures[-1] if len(each.failures) > failed else "passed"
             print(f"{number} of {times}: {each.fault}: {verdict}", file=sys.stderr, flush=True)
+            if len(each.drills) == known or not each.drills[-1]["undone"]:
+                # The lab is broken: everything after that would fail for no reason of its own.
+                return series, number - 1
         if time.monotonic() >= ends:
             return series, number
     return series, times
