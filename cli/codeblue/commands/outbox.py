@@ -10,7 +10,8 @@ from codeblue.state_output import json_line, json_option, local_time, show_table
 def command() -> None:
     """Tickets, notifications and copied heads on their way out.
 
-    They are queued with the event itself and never hold up a recovery. Run `deliver` from a timer, or by hand.
+    They are queued with the event itself and never hold up a recovery. A run starts to deliver
+    when it has ended; what could not be delivered then is tried again by the next one, by hand, or from a timer.
 
     Example: codeblue outbox deliver
     """

@@ -18,6 +18,7 @@ from codeblue.runner.events import EventReader
 from codeblue.runner.extra_vars import Handover, Literals, VariablesFile, names_of, secrets_of
 from codeblue.runner.invocation import Invocation, save_invocation
 from codeblue.runner.outcome import Outcome, outcome_of
+from codeblue.runner.paperwork import send_off
 from codeblue.runner.record import Background
 from codeblue.runner.request import Request
 from codeblue.runner.workspace import Workspace
@@ -80,6 +81,10 @@ class _Execution:
             outcome = self._judge(code, stopper.requested)
         if request.mode == "plan":
             self._show_branches()
+        else:
+            warning = send_off()
+            if warning:
+                self._emit(Warned(warning))
         return self._summary(outcome)
 
     def _command(self, environment: dict[str, str], handover: Handover) -> Command:
