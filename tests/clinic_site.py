@@ -206,15 +206,19 @@ class Site:
             "audit",
             "verify",
             str(export),
-            "--public-key",
-            str(self.state_dir / "keys" / "ledger.key.pub"),
+            *self._public_keys(),
             "--head",
             str(self.account / "heads.jsonl"),
         )
         assert verified.code == 0, verified
 
-    def assert_no_step_twice(self, run_id: str) -> None:
-        """By what the machines themselves wrote down, and by the journal and the record."""
+    def _public_keys(self) -> list[str]:
+        """Those of this account: a run that found the state directory full signed with a key beside its spool."""
+        places = (self.state_dir / "keys", self.account / "spool")
+        return [option for place in places for key in place.rglob("*.pub") for option in ("--public-key", str(key))]
+
+    def assert_receipts_once(self, run_id: str) -> None:
+        """No step was done twice, by what the machines themselves wrote down."""
         receipts = self.receipts(run_id)
         for key in {receipt.key for receipt in receipts}:
             for machine in {receipt.machine for receipt in receipts if receipt.key == key}:
@@ -222,13 +226,17 @@ class Site:
                 assert events.count("done") <= 1, (key, machine, events)
                 # Accepted again only by an attempt that found the first one in doubt, never after it was done.
                 assert "accepted" not in events[events.index("done") :] if "done" in events else True, (key, events)
+
+    def assert_no_step_twice(self, run_id: str) -> None:
+        """By what the machines themselves wrote down, and by the journal and the record."""
+        self.assert_receipts_once(run_id)
         steps = self.steps(run_id)
         assert len({step.key for step in steps}) == len(steps)
         unfinished = [step.key for step in steps if step.finished_at is None]
         assert not unfinished, unfinished
         ok: dict[str, int] = {}
         for record in self.ledger(run_id):
-            fields = record.get("fields") or record.get("data") or record
+            fields = record["fields"]
             if record["kind"] == "step_result" and fields.get("outcome") == "ok":
                 ok[fields["key"]] = ok.get(fields["key"], 0) + 1
         assert all(count == 1 for count in ok.values()), ok

@@ -111,7 +111,14 @@ class ActionModule(StepAction):
         return [str(name) for name in self._variables["groups"].get("codeblue_services", self.targets)]
 
     def _earlier(self, run_id: str) -> t.Any:
-        run = self.store_to_open.run(run_id)
+        from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import StoreUnavailable
+
+        try:
+            run = self.store_to_open.run(run_id)
+        except StoreUnavailable:
+            # Neither a spool nor a seed knows it, so it began nowhere near here. Opening it decides, by its
+            # severity, whether it may go on without the store, and says why not.
+            return None
         if run is not None and run.status == "closed":
             raise Refused(f"run {run_id} is closed: {run.outcome}", "start a new run")
         return run
