@@ -51,6 +51,7 @@ def command(
     from codeblue.drill.catalogue import choose_drills
     from codeblue.drill.render import markdown, phase_line, show_report
     from codeblue.lab import Lab
+    from codeblue.output.stream import write_line
     from codeblue.runner.collection import find_runbook, own_runbooks
 
     if every == bool(runbook):
@@ -64,16 +65,18 @@ def command(
 
     def say(phase: str, text: str) -> None:
         if as_json:
-            click.echo(json.dumps({"message_type": "drill_phase", "phase": phase, "text": text}))
+            line = json.dumps({"message_type": "drill_phase", "phase": phase, "text": text})
         else:
-            click.echo(phase_line(phase, text, sys.stdout))
+            line = phase_line(phase, text, sys.stdout)
+        # A reader who leaves ends neither the drill nor its undo.
+        write_line(sys.stdout, line)
 
     campaign = conduct_all(choose_drills(list(cards.values()), fault), cards, Lab(lab_dir), say, keep=keep)
     if report is not None:
         report.write_text(markdown(campaign), encoding="utf-8")
     if as_json:
         for message in _messages(campaign):
-            click.echo(json.dumps(message))
+            write_line(sys.stdout, json.dumps(message))
     else:
         show_report(campaign, sys.stdout)
     return _exit_code(campaign)

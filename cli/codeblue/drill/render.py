@@ -9,10 +9,13 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._duration import
 
 from codeblue.drill.campaign import Campaign
 from codeblue.drill.result import DrillResult
+from codeblue.output.stream import write_line
 from codeblue.output.style import colours_wanted, paint
 
 _PHASE_COLOURS = {"fault": "yellow", "drill": None, "undone": "green", "interrupted": "bold yellow"}
-_HEADINGS = ("runbook", "fault", "detected", "first change", "away (target)", "lost writes", "control", "undone", "")
+# With these a table fits into 80 columns; what they mean is in docs/drills.md.
+_HEADINGS = ("fault", "detected", "changed", "away", "lost", "control", "undone", "result")
+_FIGURES = ("detected", "changed", "away", "lost")
 
 
 def phase_line(phase: str, text: str, stream: t.TextIO) -> str:
@@ -26,16 +29,15 @@ def phase_line(phase: str, text: str, stream: t.TextIO) -> str:
 
 def show_report(campaign: Campaign, stream: t.TextIO) -> None:
     """A table on a terminal, a line per drill in a pipe."""
-    stream.write("\n")
     if stream.isatty() and campaign.results:
         _show_table(campaign, stream)
     else:
         for result in campaign.results:
-            stream.write(plain_line(result) + "\n")
+            write_line(stream, plain_line(result))
     for result in campaign.results:
         for problem in result.problems:
-            stream.write(f"{result.drill.fault}: {problem}\n")
-    stream.write(f"{conclusion(campaign)}\n")
+            write_line(stream, f"{result.drill.fault}: {problem}")
+    write_line(stream, conclusion(campaign))
 
 
 def plain_line(result: DrillResult) -> str:
@@ -66,8 +68,8 @@ def markdown(campaign: Campaign) -> str:
     lines = ["# Drills", ""]
     lines += [f"- {name}: {value}" for name, value in campaign.facts.items()]
     lines += [f"- {campaign.profile}", f"- {conclusion(campaign)}", ""]
-    lines += ["| " + " | ".join(_HEADINGS[:-1]) + " | result |", "|" + "---|" * len(_HEADINGS)]
-    lines += ["| " + " | ".join(_cells(result)) + " |" for result in campaign.results]
+    lines += ["| runbook | " + " | ".join(_HEADINGS) + " |", "|---|" + "---|" * len(_HEADINGS)]
+    lines += [f"| {result.drill.runbook} | {' | '.join(_cells(result))} |" for result in campaign.results]
     details = [
         f"- {result.drill.fault}: {detail}" for result in campaign.results for detail in (*_details(result),) if detail
     ]
@@ -78,22 +80,34 @@ def _show_table(campaign: Campaign, stream: t.TextIO) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in _HEADINGS:
-        table.add_column(heading, justify="right" if heading in _HEADINGS[2:6] else "left", no_wrap=True)
-    for result in campaign.results:
-        table.add_row(*_cells(result), style=None if result.passed else "red")
-    Console(file=stream, highlight=False).print(table)
+    console = Console(file=stream, highlight=False)
+    for runbook in dict.fromkeys(result.drill.runbook for result in campaign.results):
+        table = Table(
+            title=runbook,
+            title_style="bold",
+            title_justify="left",
+            box=None,
+            pad_edge=False,
+            padding=(0, 1, 0, 0),
+            header_style="dim",
+        )
+        for heading in _HEADINGS:
+            table.add_column(heading, justify="right" if heading in _FIGURES else "left", no_wrap=True)
+        for result in campaign.results:
+            if result.drill.runbook == runbook:
+                table.add_row(*_cells(result), style=None if result.passed else "red")
+        console.print()
+        console.print(table)
+    console.print()
 
 
 def _cells(result: DrillResult) -> Sequence[str]:
     drill = result.drill
     return (
-        drill.runbook,
         drill.fault,
         _seconds(result.detect_seconds),
         _seconds(result.first_action_seconds),
-        f"{_seconds(result.rto_seconds)} ({drill.rto_target_seconds:g} s)",
+        f"{_seconds(result.rto_seconds)} of {drill.rto_target_seconds:g} s",
         _count(result.writes_lost),
         "silent" if result.control_silent else "not silent",
         "yes" if result.undone else "NO",
