@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +55,24 @@ def test_modules_have_examples_and_describe_what_they_return(name: str) -> None:
     assert all(f"codeblue.recovery.{name}" in task for task in tasks)
     for key, returned in yaml.safe_load(module.RETURN).items():
         assert {"description", "returned", "type"} <= set(returned), f"{name}: {key}"
+
+
+@pytest.mark.parametrize("role", sorted(path.name for path in (_ROOT / "roles").iterdir()))
+def test_the_readme_of_a_role_names_every_entry_point_and_variable(role: str) -> None:
+    readme = (_ROOT / "roles" / role / "README.md").read_text()
+    specs = yaml.safe_load((_ROOT / "roles" / role / "meta" / "argument_specs.yml").read_text())["argument_specs"]
+    for entry, spec in specs.items():
+        assert f"### `{entry}`" in readme
+        for option in spec["options"]:
+            assert f"| `{option}` |" in readme, f"{entry}: {option}"
+    for word in ("Idempotent", "Atomic", "Check mode", "How it is undone", "Rights on the machines"):
+        assert f"| {word} |" in readme
+    assert f"(../roles/{role}/README.md)" in (_ROOT / "docs" / "roles.md").read_text()
+
+
+def test_the_execution_environment_has_the_packages_of_the_wheel() -> None:
+    project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
+    of_the_command = ("ansible-core", "ansible-runner", "click", "rich")
+    needed = [each for each in project["dependencies"] if not each.startswith(of_the_command)]
+    listed = [line for line in (_ROOT / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    assert listed == needed
