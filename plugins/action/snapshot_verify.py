@@ -10,7 +10,7 @@ from pathlib import Path
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._machines import MachineCall
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._postgresql_arguments import login_arguments
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import StepAction
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import OpenRun, StepAction
 
 try:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._content_store import ContentStore
@@ -46,8 +46,7 @@ class ActionModule(StepAction):
             self._verify_in_store(snapshot, arguments, problems, read)
         archive = self._verify_backup(snapshot, arguments, problems, read)
         if problems:
-            if snapshot.state != "corrupt":
-                run.store.set_snapshot_state(snapshot.snapshot_id, "corrupt", problems[0][:500], run.run_id)
+            self._mark_corrupt(run, snapshot, problems)
             more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
             raise CodeblueError(
                 f"snapshot {snapshot.snapshot_id} is damaged: {problems[0]}{more}",
@@ -70,6 +69,15 @@ class ActionModule(StepAction):
             "archive": archive,
             "codeblue": {"summary": said},
         }
+
+    def _mark_corrupt(self, run: OpenRun, snapshot: Snapshot, problems: list[str]) -> None:
+        """This snapshot, and the one below it in which the damage is, so that nothing is built upon that any more."""
+        for known in self.store.snapshots(self.target):
+            place = BackupPlace.of(known)
+            named = [each for each in problems if place is not None and f": {place.backup_id}: " in each]
+            if known.state != "corrupt" and (known.snapshot_id == snapshot.snapshot_id or named):
+                summary = (named or problems)[0][:500]
+                run.store.set_snapshot_state(known.snapshot_id, "corrupt", summary, run.run_id)
 
     @staticmethod
     def _verify_in_store(snapshot: Snapshot, arguments: dict[str, t.Any], problems: list[str], read: list[str]) -> None:

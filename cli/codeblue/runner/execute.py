@@ -110,6 +110,7 @@ class _Execution:
         variables: dict[str, t.Any] = {
             "codeblue_run_id": request.run_id,
             "codeblue_inventory_sources": list(request.inventory),
+            **request.settings,
         }
         if request.because is not None:
             variables["codeblue_because"] = request.because
@@ -245,6 +246,7 @@ def invocation_of(request: Request) -> Invocation:
         variable_names=tuple(names_of(request.extra)),
         pass_env=request.pass_env,
         directory=str(request.directory),
+        settings=dict(request.settings),
     )
 
 

@@ -9,7 +9,7 @@ import os
 import tempfile
 import time
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
@@ -26,6 +26,7 @@ class Invocation:
     :param variable_files: the files of `-e @file`.
     :param variable_names: names that `-e` gave values to; the values have to be given again.
     :param pass_env: names of environment variables that were let through.
+    :param settings: variables that options of the command stand for.
     """
 
     run_id: str
@@ -38,6 +39,7 @@ class Invocation:
     variable_names: tuple[str, ...]
     pass_env: tuple[str, ...]
     directory: str
+    settings: dict[str, t.Any] = field(default_factory=dict)
 
 
 def invocations_dir() -> Path:

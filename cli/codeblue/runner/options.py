@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import typing as t
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -87,6 +87,7 @@ def make_request(
     origin: str = "cli",
     started_at: float | None = None,
     directory: Path | None = None,
+    settings: Mapping[str, t.Any] | None = None,
 ) -> Request:
     """A request from what was typed. Everything that can be checked without starting Ansible is checked here.
 
@@ -119,6 +120,7 @@ def make_request(
         collections=collections,
         started_at=process_started_at() if started_at is None else started_at,
         origin=origin,
+        settings=dict(settings or {}),
     )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import typing as t
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
@@ -32,6 +32,7 @@ class Request:
     :param accept: what is accepted, such as `data_loss`.
     :param origin: `cli` or `drill`, for the record.
     :param started_at: Unix seconds at which the command was started.
+    :param settings: variables that options of the command stand for; no secrets, kept for a resume.
     """
 
     mode: Mode
@@ -49,6 +50,7 @@ class Request:
     collections: str
     started_at: float
     origin: str = "cli"
+    settings: Mapping[str, t.Any] = field(default_factory=dict)
 
 
 def inventory_sources(given: Sequence[str], directory: Path) -> tuple[str, ...]:

@@ -53,6 +53,7 @@ def resume_request(
         forks=forks,
         verbosity=verbosity,
         directory=_directory_of(kept),
+        settings=kept.settings if kept else None,
     )
     end_orphans(open_record(), run.run_id, wait_seconds, _say)
     return request

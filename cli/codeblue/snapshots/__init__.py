@@ -1,0 +1,1 @@
+"""What `codeblue snapshot` does without Ansible: looking up, restoring files, pruning the store."""
