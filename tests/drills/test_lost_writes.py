@@ -37,6 +37,8 @@ def run(lab: Lab, *arguments: str) -> RunReport:
 def decision_of(report: RunReport) -> dict[str, Any]:
     """What the run wrote down before its first change."""
     assert report.run is not None
+    recorded = open_store_or_spool().run(report.run)
+    assert recorded is not None and recorded.origin == "drill"
     decisions = [step.decision.get("choice") for step in open_store_or_spool().steps(report.run)]
     found = [dict(decision) for decision in decisions if decision]
     assert found

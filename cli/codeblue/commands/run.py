@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 import click
@@ -24,4 +25,6 @@ def command(runbook: str, as_json: bool, **options: t.Any) -> int:
     codeblue run complete_system_outage -i production.yml --limit 'patient_db,records'
     codeblue run database_connection_failure -i production.yml --accept data_loss
     """
-    return run_request(make_request("run", runbook, **options), as_json)
+    # A drill starts this very command, and says so in its environment.
+    origin = "drill" if os.environ.get("CODEBLUE_ORIGIN") == "drill" else "cli"
+    return run_request(make_request("run", runbook, origin=origin, **options), as_json)
