@@ -46,7 +46,9 @@ _SERVER = """
   SELECT pg_is_in_recovery() AS in_recovery,
          current_setting('server_version') AS version,
          (SELECT system_identifier::text FROM pg_control_system()) AS system_identifier,
-         (SELECT timeline_id FROM pg_control_checkpoint()) AS checkpoint_timeline,
+         -- A standby that was rewound replays a newer timeline than its last restartpoint is on.
+         greatest((SELECT timeline_id FROM pg_control_checkpoint()),
+                  (SELECT min_recovery_end_timeline FROM pg_control_recovery())) AS checkpoint_timeline,
          extract(epoch FROM pg_postmaster_start_time()) AS started_at,
          current_setting('default_transaction_read_only') = 'on' AS default_read_only,
          current_setting('synchronous_standby_names') AS synchronous_standby_names
