@@ -19,6 +19,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_looks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_postgresql import diagnose
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._looks import Looks, ServiceLook, count_commits_call
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import HostDatabase
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._run_opening import card_of
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import StepAction
 
@@ -95,16 +96,19 @@ class ActionModule(StepAction):
         self, service: Service, look: ServiceLook, detection: Detection, dependents: list[str]
     ) -> dict[str, t.Any]:
         if service.host is not None and service.host.postgresql is not None:
-            return self._database(service, look, detection, dependents)
+            return self._database(service, service.host.postgresql, look, detection, dependents)
         return _instances(look, detection, service.name)
 
     def _database(
-        self, service: Service, look: ServiceLook, detection: Detection, dependents: list[str]
+        self,
+        service: Service,
+        database: HostDatabase,
+        look: ServiceLook,
+        detection: Detection,
+        dependents: list[str],
     ) -> dict[str, t.Any]:
-        database = service.require_host().postgresql
-        assert database is not None
         results = [result for result in detection.results if result.target in (service.name, *dependents)]
-        members = self._with_lost_commits(service, look)
+        members = self._with_lost_commits(database, look)
         findings = Findings(
             results=results,
             members=members,
@@ -125,10 +129,8 @@ class ActionModule(StepAction):
             "unreachable": dict(look.unreachable),
         }
 
-    def _with_lost_commits(self, service: Service, look: ServiceLook) -> Mapping[str, MemberLook]:
+    def _with_lost_commits(self, database: HostDatabase, look: ServiceLook) -> Mapping[str, MemberLook]:
         """Ask the disk of a silent primary what the best standby lacks, when the disk holds more than that."""
-        database = service.require_host().postgresql
-        assert database is not None
         standbys = [member for member in look.members.values() if member.is_standby and member.received is not None]
         best = max(standbys, key=lambda member: member.received or 0, default=None)
         if best is None or any(member.is_primary for member in look.members.values()):

@@ -38,7 +38,7 @@ def format_duration(seconds: float) -> str:
         return "%.2f s" % seconds
     if seconds < 60:
         return "%.1f s" % seconds
-    minutes, rest = divmod(int(round(seconds)), 60)
+    minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return "%d min %02d s" % (minutes, rest)
     return "%d h %02d min" % divmod(minutes, 60)

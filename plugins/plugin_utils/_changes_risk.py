@@ -54,4 +54,6 @@ def assess_risk(opening: RunOpening) -> Risk:
         parts.append((1, f"{opening.severity}: in haste"))
     if not opening.rollback:
         parts.append((1, "no way back stated"))
-    return Risk(min(10, sum(weight for weight, _ in parts)), tuple(f"{reason} +{weight}" for weight, reason in parts))
+    return Risk(
+        min(10, sum(weight for weight, _reason in parts)), tuple(f"{reason} +{weight}" for weight, reason in parts)
+    )

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import typing as t
 from collections.abc import Mapping
@@ -121,7 +122,7 @@ def _bounded(value: t.Any, name: str, replace: bool, depth: int) -> t.Any:
     if isinstance(value, int):
         return value if abs(value) <= _MAX_INTEGER else str(value)
     if isinstance(value, float):
-        return value if value == value and abs(value) != float("inf") else str(value)
+        return value if math.isfinite(value) else str(value)
     if depth == 0:
         return "(cut: nested too deeply)"
     if isinstance(value, dict):

@@ -15,6 +15,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import (
     CheckResult,
     PlannedCheck,
     PostgresqlCheck,
+    SentinelCheck,
 )
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_looks import (
     GatewayLook,
@@ -133,12 +134,11 @@ class Looks:
     @staticmethod
     def _gateway_look(service: Service, answered: Sequence[tuple[_Question, MachineAnswer]]) -> GatewayLook | None:
         for question, answer in answered:
-            if question.kind != "gateway":
+            gateway = service.require_host().gateway
+            if question.kind != "gateway" or gateway is None:
                 continue
             if answer.result is None:
                 return GatewayLook(None if answer.unreachable else False, {})
-            gateway = service.require_host().gateway
-            assert gateway is not None
             seen = answer.result["before"]
             return GatewayLook(
                 True,
@@ -173,7 +173,7 @@ class Looks:
                 check = dataclasses.replace(
                     way, id=role, user=role, password=held, query="SELECT true", writes=False, timeout=_LOGIN_SECONDS
                 )
-                if type(check) is not PostgresqlCheck:
+                if isinstance(check, SentinelCheck):
                     check = _plain_login(check)
                 plan.append(PlannedCheck(service.name, "deep", check))
                 tried.append((role, machine))
@@ -267,4 +267,4 @@ def _unit_state(answer: MachineAnswer) -> str | None:
 def _server_state(seen: Mapping[str, t.Any]) -> str:
     """`maint` and `drain` as somebody switched it, else what its health check says."""
     state = str(seen.get("state", "")).lower()
-    return state if state in ("maint", "drain") else str(seen.get("status", "")).split(" ")[0].lower()
+    return state if state in ("maint", "drain") else str(seen.get("status", "")).partition(" ")[0].lower()

@@ -76,7 +76,7 @@ def _started_by_sudo() -> bool:
             text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
         except OSError:
             return False
-        command, _, rest = text.partition("(")[2].rpartition(")")
+        command, _bracket, rest = text.partition("(")[2].rpartition(")")
         if command == "sudo":
             return True
         pid = int(rest.split()[1])

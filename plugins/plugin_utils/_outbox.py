@@ -84,7 +84,7 @@ def deliver(store: Store, seconds: float = 30.0, limit: int = 200, *, now_due: b
     failed: list[tuple[str, str]] = []
     _expire(store)
     while len(delivered) + len(failed) < limit and time.monotonic() < deadline:
-        row = _claim(store, list(destinations), [message_id for message_id, _ in failed], now_due)
+        row = _claim(store, list(destinations), [message_id for message_id, _error in failed], now_due)
         if row is None:
             break
         error = _hand_over(store, row, destinations[row.channel])

@@ -175,7 +175,7 @@ def configured_anchors() -> list[Anchor]:
 
 
 def _ticket_destination(url: str, token_from: t.Any) -> Destination:
-    scheme, _, rest = url.partition(":")
+    scheme, _colon, rest = url.partition(":")
     if scheme == "file":
         return FileDestination(Path(rest))
     if scheme in ("http", "https"):

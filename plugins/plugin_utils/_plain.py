@@ -17,7 +17,8 @@ def plain(value: t.Any) -> t.Any:
     if value is None or isinstance(value, bool):
         return value if value is None else bool(value)
     if isinstance(value, str):
-        return str.__str__(value) if type(value) is str else "".join(value)
+        # The method of str itself gives an exact str of a subclass as well, without its tags.
+        return str.__str__(value)
     if isinstance(value, int):
         return int(value)
     if isinstance(value, float):

@@ -70,8 +70,8 @@ class ProcessIdentity:
         """Whether it still runs; None when that cannot be seen from here."""
         if self.host != socket.gethostname():
             return None
-        here_boot, _, here_namespace = _boot_id().partition(":")
-        its_boot, _, its_namespace = self.boot_id.partition(":")
+        here_boot, _colon, here_namespace = _boot_id().partition(":")
+        its_boot, _colon, its_namespace = self.boot_id.partition(":")
         if its_boot != here_boot:
             return False
         if its_namespace != here_namespace:
