@@ -249,7 +249,7 @@ def finish(process: subprocess.Popen[str], seconds: float = MOST_SECONDS) -> Fin
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         out, err = process.communicate()
-        raise AssertionError(f"{process.args} did not end within {seconds:g} s\n{out}\n{err}") from None
+        raise AssertionError(f"{process.args!r} did not end within {seconds:g} s\n{out}\n{err}") from None
     return Finished(process.returncode, out, err)
 
 

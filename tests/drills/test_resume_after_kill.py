@@ -15,7 +15,7 @@ from kill_and_resume import MOMENTS, VICTIMS, Kill, ended_well, kill_and_resume,
 pytestmark = [pytest.mark.lab, pytest.mark.drill]
 
 SEED = int(os.environ.get("CODEBLUE_KILL_SEED", random.SystemRandom().randrange(100_000)))
-# How many steps a run has in which the fault is recovered as planned.
+# At least so many steps a recovery has; a number beyond them would strike after its end.
 STEPS = {"primary_dead": 4, "complete_outage": 9}
 
 
