@@ -76,4 +76,4 @@ bench: setup
 	for each in tests/benchmarks/*.py; do python $$each || exit 1; done
 
 clean:
-	rm -rf dist build .cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf dist build .ansible .cache .mypy_cache .pytest_cache .ruff_cache

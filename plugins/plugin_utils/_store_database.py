@@ -131,8 +131,8 @@ class Database:
 
         :raises StoreUnavailable: it could not be begun, carried out or committed; nothing of it remains.
         """
-        with self._lock, self._transaction(writes=True) as transaction:
-            yield transaction
+        with self._lock, self._transaction(writes=True):
+            yield self._current
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
@@ -140,8 +140,8 @@ class Database:
 
         :raises StoreUnavailable: the store cannot be read.
         """
-        with self._lock, self._transaction(writes=False) as transaction:
-            yield transaction.connection
+        with self._lock, self._transaction(writes=False):
+            yield self._current.connection
 
     def now(self, connection: Connection) -> str:
         """The time on the one clock that all users of this store share."""
@@ -161,11 +161,12 @@ class Database:
                     connection.close()
 
     @contextlib.contextmanager
-    def _transaction(self, writes: bool) -> Iterator[Transaction]:
+    def _transaction(self, writes: bool) -> Iterator[None]:
+        """Makes `_current` the transaction that is open inside."""
         if self._depth:
             self._depth += 1
             try:
-                yield self._current
+                yield
             finally:
                 self._depth -= 1
             return
@@ -175,7 +176,7 @@ class Database:
             self._current = Transaction(connection, done)
             self._depth = 1
             try:
-                yield self._current
+                yield
                 connection.commit()
             except BaseException:
                 with contextlib.suppress(SQLAlchemyError, sqlite3.Error):
