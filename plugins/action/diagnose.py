@@ -136,10 +136,13 @@ class ActionModule(StepAction):
         if best is None or any(member.is_primary for member in look.members.values()):
             return look.members
         position = (look.statuses[best.machine].get("wal") or {}).get("received_lsn")
+        # A log whose end is unknown may be longer too: without a control file only this question can be answered.
         behind = [
             member.machine
             for member in look.members.values()
-            if not member.answers and member.log_end is not None and member.log_end > (best.received or 0)
+            if not member.answers
+            and member.unreachable is None
+            and (member.log_end is None or member.log_end > (best.received or 0))
         ]
         if not position or not behind:
             return look.members

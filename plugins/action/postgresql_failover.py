@@ -211,7 +211,7 @@ class ActionModule(StepAction):
         missing = [each for each in choice["acceptances"] if each not in accepted]
         if missing:
             raise Refused(
-                f"{self.target}: {choice['reason']}; promoting {choice['standby']} gives up {_loss(choice)}",
+                f"{self.target}: {choice['reason']}; with {choice['standby']} {_loss(choice)}",
                 f"staff would have to enter it again; to do it all the same: --accept {missing[0]}",
             )
 

@@ -24,6 +24,9 @@ CLEAN_STATES = frozenset(("shut down", "shut down in recovery"))
 _RECORD = re.compile(
     r"^rmgr: (\S+)\s+len \(rec/tot\):\s*\d+/\s*(\d+), tx:\s*\d+, lsn: ([0-9A-F]+/[0-9A-F]+), .*?desc: (.*)$"
 )
+_SEGMENT = re.compile(r"\A[0-9A-F]{24}\Z")
+# What pg_waldump says when the log ends at the position that it was given.
+_NOTHING_AFTER = "could not find a valid record after"
 _STOPPED_AT = re.compile(r"error in WAL record at ([0-9A-F]+/[0-9A-F]+)")
 
 
@@ -127,6 +130,38 @@ def read_wal_end(
     end = _record_end(member, control, last, deadline)
     counted = None if count_after is None else _count_commits(member, control, parse_lsn(count_after), end, deadline)
     return WalEnd(lsn=format_lsn(end), last_record_lsn=last, commits_after=counted)
+
+
+def read_wal_after(member: Member, position: str, deadline: Deadline) -> WalEnd:
+    """The log on disk after a position, without the control file: a damaged one does not damage the log.
+
+    :param position: up to which a standby has the log.
+    :raises CodeblueError: the segment with that position is not there, or the log cannot be read.
+    """
+    control = _control_of_log(member, position)
+    bounds = ("-s", position, "-e", format_lsn(_log_on_disk(member, control)[1]))
+    answer = _waldump(member, control, "--quiet", *bounds, deadline=deadline, limit=65536)
+    if _NOTHING_AFTER in answer.stderr:
+        return WalEnd(lsn=position, last_record_lsn=position, commits_after=0)
+    return read_wal_end(member, control, deadline, position)
+
+
+def _control_of_log(member: Member, position: str) -> ControlData:
+    """What reading the log needs of a control file, taken from the segments themselves."""
+    directory = member.path("pg_wal")
+    try:
+        names = sorted(name for name in os.listdir(directory) if _SEGMENT.match(name))
+        size = os.path.getsize(os.path.join(directory, names[-1])) if names else 0
+    except OSError as error:
+        raise CodeblueError("%s: %s" % (directory, error.strerror)) from error
+    if size < 1024 * 1024 or size & (size - 1):
+        raise CodeblueError("%s holds no complete segment of the log" % directory)
+    number, per_file = parse_lsn(position) // size, (1 << 32) // size
+    suffix = "%08X%08X" % divmod(number, per_file)
+    timelines = [int(name[:8], 16) for name in names if name[8:] == suffix]
+    if not timelines:
+        raise CodeblueError("%s lacks the segment of %s" % (directory, position))
+    return ControlData("", "unknown", position, position, max(timelines), 8192, size, False, False)
 
 
 def _waldump(member: Member, control: ControlData, *arguments: str, deadline: Deadline, limit: int) -> CommandResult:

@@ -10,7 +10,9 @@ import typing as t
 from ansible_collections.codeblue.recovery.plugins.module_utils._deadline import Deadline
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_commands import (
+    WalEnd,
     read_control_data,
+    read_wal_after,
     read_wal_end,
 )
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_member import Member
@@ -214,20 +216,24 @@ def _look_at_disk(member: Member, deadline: Deadline, count_after: t.Optional[st
     try:
         control = read_control_data(member, deadline)
     except CodeblueError as error:
-        return {**found, "control": {"readable": False, "error": error.message}, "wal_on_disk": None}
+        wal = None if count_after is None else _wal(lambda: read_wal_after(member, count_after, deadline))
+        return {**found, "control": {"readable": False, "error": error.message}, "wal_on_disk": wal}
     found["control"] = {"readable": True, "error": None, **control.as_dict()}
     found["system_identifier"] = control.system_identifier
     found["timeline"] = control.timeline
     found["signal_files"] = [
         name for name in ("standby.signal", "recovery.signal") if os.path.exists(member.path(name))
     ]
-    try:
-        end = read_wal_end(member, control, deadline, count_after)
-    except CodeblueError as error:
-        found["wal_on_disk"] = {"lsn": None, "commits_after": None, "error": error.message}
-    else:
-        found["wal_on_disk"] = {"lsn": end.lsn, "commits_after": end.commits_after, "error": None}
+    found["wal_on_disk"] = _wal(lambda: read_wal_end(member, control, deadline, count_after))
     return found
+
+
+def _wal(read: t.Callable[[], WalEnd]) -> State:
+    try:
+        end = read()
+    except CodeblueError as error:
+        return {"lsn": None, "commits_after": None, "error": error.message}
+    return {"lsn": end.lsn, "commits_after": end.commits_after, "error": None}
 
 
 def _config_files(member: Member) -> t.List[str]:
