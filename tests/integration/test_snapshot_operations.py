@@ -1,4 +1,4 @@
-"""Snapshots and the rejoin of a former primary, as operators run them, against a real clinic. About 75 s beside other tests."""
+"""Snapshots and the rejoin of a former primary, as operators run them, against a real clinic. About 75 s."""
 
 from __future__ import annotations
 
