@@ -20,6 +20,8 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_postg
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._looks import Looks, ServiceLook, count_commits_call
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import HostDatabase
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._plain import plain
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._process_identity import ProcessIdentity
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._run_opening import card_of
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import StepAction
 
@@ -76,6 +78,7 @@ class ActionModule(StepAction):
             each["treatment"] = _TREATMENTS.get(each["cause"], "person") if proceed else "none"
         if not self.check_mode:
             self._record(detection, found)
+            found = {name: self._as_first_decided(name, each) for name, each in found.items()}
         return {
             "proceed": proceed,
             "detection": detection.as_dict(),
@@ -85,6 +88,32 @@ class ActionModule(StepAction):
                 "summary": _summary(card, detection, found, proceed, resumed),
             },
         }
+
+    def _as_first_decided(self, name: str, diagnosis: dict[str, t.Any]) -> dict[str, t.Any]:
+        """What this run acts on: once it has begun to change a target, what it found before the first change.
+
+        A half-done recovery looks like another fault, and its treatment would leave steps in doubt for good.
+        """
+        run = self.open_run(name)
+        steps = [step for step in run.store.steps(run.run_id) if step.target == name]
+        kept = [step for step in steps if step.stage == self.STAGE]
+        if kept and len(steps) > len(kept):
+            return dict(kept[-1].decision["diagnosis"])
+        if kept and kept[-1].finished_at is None:
+            run.store.finish_step(kept[-1], "failed", {"error": "the attempt ended before it acted"}, changed=False)
+        if diagnosis["treatment"] == "none":
+            return diagnosis
+        step = run.store.begin_step(
+            run.run_id,
+            name,
+            self.STAGE,
+            f"decide_{len(kept) + 1}",
+            decision={"diagnosis": plain(diagnosis)},
+            worker=ProcessIdentity.current(),
+            generation=run.lease.generation,
+        )
+        run.store.finish_step(step, "ok", {"changed": False, "cause": diagnosis["cause"]}, changed=False)
+        return diagnosis
 
     def _resumed(self) -> bool:
         if self.check_mode:

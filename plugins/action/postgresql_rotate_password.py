@@ -63,11 +63,16 @@ class ActionModule(StepAction):
     ) -> dict[str, t.Any]:
         """The whole rotation is one step: a password that was lost with its process is replaced by another."""
         run = self.open_run()
-        attempt = 1 + sum(
-            step.action.startswith(f"set_password_{credential.role}_")
-            for step in run.store.steps(run.run_id)
-            if step.target == self.target and step.stage == self.STAGE
-        )
+        earlier = [
+            step for step in run.store.steps(run.run_id) if step.target == self.target and step.stage == self.STAGE
+        ]
+        parts = tuple(f"{part}_{credential.role}_" for part in ("set_password", "hand_over", "reload"))
+        attempt = 1 + sum(step.action.startswith(parts[0]) for step in earlier)
+        for step in earlier:
+            if step.finished_at is None and step.action.startswith(parts):
+                # Whatever came of it, its password is lost with its process; this attempt makes another one.
+                lost = {"error": f"its password is lost, attempt {attempt} replaces it"}
+                run.store.finish_step(step, "failed", lost, changed=True)
 
         def work(_run: OpenRun) -> dict[str, t.Any]:
             return self._rotate(service, database, member, credential, attempt)

@@ -54,15 +54,16 @@ class ActionModule(StepAction):
     }
 
     def act(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
+        targets = self.services(self.targets)
         services = {
             name: service
-            for name, service in self.services(self.targets).items()
+            for name, service in targets.items()
             if service.host is not None and any(each.release_root for each in service.host.instances.values())
         }
         wanted = arguments["services"] or list(services)
         rolled: list[dict[str, str]] = []
-        failing = self._failing(services, None)
-        while len(rolled) < arguments["most"] and (failing or not rolled):
+        failing = self._failing(targets, None)
+        while failing and len(rolled) < arguments["most"]:
             candidate = self._newest([services[name] for name in wanted if name in services], failing, rolled)
             if candidate is None:
                 break
@@ -70,7 +71,7 @@ class ActionModule(StepAction):
             rolled.append({"service": candidate.service, "from": candidate.bad, "to": candidate.good})
             if self.check_mode:
                 break
-            failing = self._failing(services, services[candidate.service], arguments["healthy_within"])
+            failing = self._failing(targets, services[candidate.service], arguments["healthy_within"])
             if not failing:
                 break
         return {
@@ -83,9 +84,9 @@ class ActionModule(StepAction):
     def _newest(
         self, services: Sequence[Service], failing: Mapping[str, str], rolled: Sequence[Mapping[str, str]]
     ) -> Candidate | None:
-        """The newest change among the services that fail for a reason of their own."""
+        """The newest change among the services that fail although everything they depend on works."""
         first = [each for each in services if each.name in failing and not failing.keys() & set(each.depends_on)]
-        found = [candidate for service in first or services for candidate in self._candidates(service)]
+        found = [candidate for service in first for candidate in self._candidates(service)]
         done = {(each["service"], each["to"]) for each in rolled}
         found = [each for each in found if (each.service, each.good) not in done]
         return max(found, key=lambda each: each.deployed_at, default=None)

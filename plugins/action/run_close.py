@@ -123,7 +123,7 @@ class ActionModule(StepAction):
             result |= {"failed": True, "msg": reason}
             result["codeblue"] |= {
                 "error": reason,
-                "hint": detail.get("next_step") or "the record says what was done: codeblue report",
+                "hint": detail.get("next_step"),
                 "exit_code": _EXIT_CODES.get(outcome, 5),
             }
         return result

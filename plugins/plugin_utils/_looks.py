@@ -35,8 +35,9 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._postgresql_argu
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._secret_reference import SecretReference
 
 _COLLECTION = "codeblue.recovery."
-# The look of the module itself takes 3 s at most; the rest is the connection and the start of Python.
-_LOOK_SECONDS = 8.0
+# The look of the module itself takes 3 s at most. The rest is for the connection and the start of Python, on a
+# machine that may be overloaded: taking a slow machine for a dead one does more harm than waiting.
+_LOOK_SECONDS = 20.0
 _LOGIN_SECONDS = 2.0
 _LARGEST_SECRET = 64 * 1024
 
