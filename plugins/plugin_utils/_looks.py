@@ -80,8 +80,8 @@ class _Question:
 class Looks:
     """Asks the machines of the targets in one batch, while the caller does something else.
 
-    Members and processes are asked first. Gateway and credentials matter only when a primary answers, and wait
-    until that is known: a dead primary is not to be kept waiting by questions that have nothing to do with it.
+    Members and processes are asked first. Gateway and credentials matter only when a primary answers and has places
+    left, and wait until that is known: an emergency is not kept waiting by questions that have nothing to do with it.
 
     :param hold: told every secret that was fetched, before anything can be said about it.
     """
@@ -107,7 +107,7 @@ class Looks:
         further = [
             question
             for name, service in self._services.items()
-            if name in failing and service.host is not None and _primary_answers(name, answered)
+            if name in failing and service.host is not None and _primary_has_places(name, answered)
             for question in _further_questions(name, service.host)
         ]
         answered += list(zip(further, self._machines.run_all([question.call for question in further]), strict=True))
@@ -195,12 +195,14 @@ def _accepted(result: CheckResult) -> bool | None:
     return False if result.error_class == "credentials_refused" else None
 
 
-def _primary_answers(target: str, answered: Sequence[tuple[_Question, MachineAnswer]]) -> bool:
-    return any(
-        member_look(question.name, answer.result).is_primary
+def _primary_has_places(target: str, answered: Sequence[tuple[_Question, MachineAnswer]]) -> bool:
+    """A primary answers and would let services in, so that something on the way to it must be wrong."""
+    looks = (
+        member_look(question.name, answer.result)
         for question, answer in answered
         if question.target == target and question.kind == "member" and answer.result is not None
     )
+    return any(look.is_primary and look.free_for_services != 0 for look in looks)
 
 
 def _first_questions(target: str, host: HostPlatform) -> list[_Question]:
