@@ -156,6 +156,8 @@ class _Execution:
         except CodeblueError as error:
             self._emit(Warned(f"the record of this run could not be read: {error.message}"))
             return _without_store(code, self._reader, stopped, self._request.run_id, error)
+        # What an earlier attempt left in doubt is still so when a resume is refused, and is no harm of this attempt.
+        in_doubt = 0 if self._request.mode == "resume" else in_doubt
         return outcome_of(code, self._reader, run, stopped, self._request.run_id, in_doubt)
 
     def _show_branches(self) -> None:
