@@ -58,10 +58,13 @@ unit: setup
 	pytest tests/unit
 
 integration: setup
-	pytest -n $(JOBS) --dist loadfile tests/integration
+	pytest -n $(JOBS) --dist loadfile -m 'not ssh' tests/integration
+	pytest -m ssh tests/integration
 
+# Recoveries are measured, and over SSH everything takes longer: those run alone, and last.
 pytest: setup
-	pytest -n $(JOBS) --dist loadfile
+	pytest -n $(JOBS) --dist loadfile -m 'not drill and not ssh'
+	pytest -m 'drill or ssh'
 
 build: setup
 	rm -rf dist
