@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.drill]
 LONGEST_AWAY = {
     "primary_dead": 15.0,
     "pool_exhausted": 10.0,
-    "credentials_refused": 15.0,
+    "credentials_refused": 30.0,
     "complete_outage": 30.0,
     "bad_release_outage": 30.0,
 }
