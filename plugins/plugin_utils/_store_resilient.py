@@ -9,7 +9,7 @@ place is missing. Once a run has a spool it stays there until the spool is taken
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
@@ -184,14 +184,28 @@ class ResilientStore:
         if self.main is not None:
             try:
                 held = self.main.leases_held_by(identity)
-                return found + [lease for lease in held if lease.run_id not in spooled]
+                if held or not self._has_lost_a_run_of(identity, spooled):
+                    return found + [lease for lease in held if lease.run_id not in spooled]
             except StoreUnavailable as error:
                 self.main, self.failure = None, error
-        for run_id in seeded_runs():
-            rows = read_seed(run_id) if run_id not in spooled else None
-            if rows is not None:
-                found += [lease for lease in leases_in_seed(rows) if lease.holder == identity]
-        return found
+        return found + self._leases_in_seeds(identity, spooled)
+
+    def _has_lost_a_run_of(self, identity: ProcessIdentity, spooled: Collection[str]) -> bool:
+        """A store that was deleted comes back empty: it can be used, and knows nothing of what is going on."""
+        main = t.cast(Store, self.main)
+        for lease in self._leases_in_seeds(identity, spooled):
+            if main.run(lease.run_id) is None:
+                self.main = None
+                self.failure = StoreUnavailable(f"the state store does not know run {lease.run_id} any more")
+                return True
+        return False
+
+    @staticmethod
+    def _leases_in_seeds(identity: ProcessIdentity, spooled: Collection[str]) -> list[Lease]:
+        seeds = [read_seed(run_id) for run_id in seeded_runs() if run_id not in spooled]
+        return [
+            lease for rows in seeds if rows is not None for lease in leases_in_seed(rows) if lease.holder == identity
+        ]
 
     def holds_in_spool(self, identity: ProcessIdentity) -> bool:
         """Whether a process holds a lease for a run that has gone over to a spool."""
