@@ -52,6 +52,7 @@ molecule-%: setup
 	rm -rf $(CACHE)/molecule/$*
 	mkdir -p $(CACHE)/molecule/$*/home
 	cd extensions && HOME=$(CACHE)/molecule/$*/home XDG_STATE_HOME=$(CACHE)/molecule/$*/state \
+	 CODEBLUE_SPOOL_DIR=$(CACHE)/molecule/$*/spool \
 	 CODEBLUE_LAB_DIR=$(MOLECULE_LAB) molecule test --scenario-name $*
 
 unit: setup

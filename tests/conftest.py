@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -14,6 +15,18 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from clinic_site import Site
 from codeblue.lab import Lab
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_spool_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a killed run leaves in a spool must not hold the clinic of another test, or of this account."""
+    previous = os.environ.get("CODEBLUE_SPOOL_DIR")
+    os.environ["CODEBLUE_SPOOL_DIR"] = str(tmp_path_factory.mktemp("spool", numbered=True) / "runs")
+    yield
+    if previous is None:
+        del os.environ["CODEBLUE_SPOOL_DIR"]
+    else:
+        os.environ["CODEBLUE_SPOOL_DIR"] = previous
 
 
 @pytest.fixture(scope="session")

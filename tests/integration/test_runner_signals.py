@@ -91,7 +91,7 @@ def test_ansible_killed_then_resumed(controller: Controller) -> None:
     run_id = message_of(process, "started")["run"]
     message_of(process, "task", name="Wait")
     os.kill(ansible_pids(run_id)[0], signal.SIGKILL)
-    out, _err = process.communicate(timeout=30)
+    out, _err = process.communicate(timeout=90)
     assert process.returncode == 130, out
     resumed = controller.codeblue("resume", run_id, "--json", "--wait", "0.5", "-e", "wait=0")
     assert (resumed.code, resumed.summary["outcome"]) == (0, "recovered"), resumed.out + resumed.err

@@ -610,13 +610,15 @@ def test_a_file_that_never_rests_is_refused_or_allowed(keys: Keys, tmp_path: Pat
     source = tmp_path / "source"
     source.mkdir()
     log = source / "log"
-    log.write_bytes(b"0" * 100)
+    # Reading it takes longer than the clock of the file system takes to tick, a few milliseconds.
+    log.write_bytes(os.urandom(32 * 1024 * 1024))
     stop = threading.Event()
 
     def scribble() -> None:
-        while not stop.is_set():
-            with log.open("r+b") as stream:
-                stream.write(os.urandom(8 * CHUNK))
+        with log.open("r+b", buffering=0) as stream:
+            while not stop.is_set():
+                os.pwrite(stream.fileno(), os.urandom(64), 0)
+                time.sleep(0.0005)
 
     thread = threading.Thread(target=scribble)
     thread.start()
