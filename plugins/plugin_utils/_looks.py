@@ -39,6 +39,7 @@ _COLLECTION = "codeblue.recovery."
 # machine that may be overloaded: taking a slow machine for a dead one does more harm than waiting.
 _LOOK_SECONDS = 20.0
 _LOGIN_SECONDS = 2.0
+_TRIES_OF_A_FULL_SERVER = 3
 _LARGEST_SECRET = 64 * 1024
 
 
@@ -104,6 +105,13 @@ class Looks:
         :param failing: targets that have failing checks, or services depending on them that have.
         """
         answered = list(zip(self._questions, self._batch.answers(), strict=True))
+        for _again in range(_TRIES_OF_A_FULL_SERVER):
+            full = [position for position, (_question, answer) in enumerate(answered) if _is_full(answer)]
+            if not full:
+                break
+            again = self._machines.run_all([answered[position][0].call for position in full])
+            for position, answer in zip(full, again, strict=True):
+                answered[position] = (answered[position][0], answer)
         further = [
             question
             for name, service in self._services.items()
@@ -193,6 +201,11 @@ def _accepted(result: CheckResult) -> bool | None:
     if result.ok:
         return True
     return False if result.error_class == "credentials_refused" else None
+
+
+def _is_full(answer: MachineAnswer) -> bool:
+    """Even the administrator was refused, which lasts a moment while many clients are being refused."""
+    return answer.result is not None and (answer.result.get("sql") or {}).get("kind") == "too_many_connections"
 
 
 def _primary_has_places(target: str, answered: Sequence[tuple[_Question, MachineAnswer]]) -> bool:
