@@ -9,7 +9,7 @@ import typing as t
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._duration import parse_duration
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_runner import run_checks
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import plan_checks
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import SIGNALS, plan_checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._detection import dependents_of
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import StepAction
@@ -59,13 +59,13 @@ class ActionModule(StepAction):
         self, services: dict[str, Service], level: str, stable: int, deadline: float
     ) -> tuple[Validation, int]:
         """Check until everything is well so many times in a row, or until time is over."""
-        plan = plan_checks({name: service.checks for name, service in services.items()}, level)
+        plan = plan_checks({name: service.checks for name, service in services.items()}, level, signals=True)
         thresholds = {name: service.checks.thresholds for name, service in services.items()}
         pause = min((service.checks.interval for service in services.values()), default=0.0)
         good = 0
         while True:
             began = time.monotonic()
-            found = validate(run_checks(plan), thresholds, levels=_LEVELS[: _LEVELS.index(level) + 1])
+            found = validate(run_checks(plan), thresholds, levels=(*_LEVELS[: _LEVELS.index(level) + 1], SIGNALS))
             good = good + 1 if found.outcome == "recovered" else 0
             if good >= stable or time.monotonic() >= deadline or self.check_mode:
                 return found, good

@@ -239,4 +239,5 @@ def _result(planned: PlannedCheck, at: float, seconds: float, finding: Finding) 
         error_class=finding.error_class,
         detail=finding.detail,
         at=at,
+        topic=planned.check.topic,
     )

@@ -7,6 +7,7 @@ These are descriptions only. `_check_runner` carries them out.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import typing as t
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,9 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._secret_referenc
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._typed_mapping import TypedMapping
 
 LEVELS = ("shallow", "deep", "comprehensive")
+# Checks that tell of danger, not of absence: a service that answers well may give patient data away meanwhile.
+SIGNALS = "signals"
+TOPICS = ("integrity", "intrusion", "exposure", "performance")
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 SSL_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
 # A check is a question to a service in trouble. One that needs longer is a job, not a check.
@@ -38,11 +42,13 @@ class Check:
     :param id: unique within the service.
     :param timeout: seconds, the hard total deadline from name resolution to the last byte.
     :param max_response: seconds; a right answer that took longer fails as `slow`.
+    :param topic: one of `TOPICS` for a signal, else None.
     """
 
     id: str
     timeout: float
     max_response: float | None
+    topic: str | None = field(default=None, kw_only=True)
     type: t.ClassVar[str] = ""
 
 
@@ -130,6 +136,7 @@ class Checks:
 
     :param interval: seconds between the tries that confirm a finding.
     :param consecutive: how many failures in a row confirm one.
+    :param signals: tell of danger rather than of absence; asked together with any level when asked for.
     """
 
     interval: float = 2.0
@@ -137,11 +144,17 @@ class Checks:
     shallow: tuple[Check, ...] = ()
     deep: tuple[Check, ...] = ()
     comprehensive: tuple[Check, ...] = ()
+    signals: tuple[Check, ...] = ()
     thresholds: Thresholds = field(default_factory=Thresholds)
 
     def at_level(self, level: str) -> tuple[Check, ...]:
         """The checks of one level of `LEVELS`."""
-        return {"shallow": self.shallow, "deep": self.deep, "comprehensive": self.comprehensive}[level]
+        return {
+            "shallow": self.shallow,
+            "deep": self.deep,
+            "comprehensive": self.comprehensive,
+            SIGNALS: self.signals,
+        }[level]
 
     def up_to(self, level: str) -> Iterator[tuple[str, Check]]:
         """Level and check, from shallow up to and with the level."""
@@ -165,12 +178,17 @@ class PlannedCheck:
     consecutive: int = Checks.consecutive
 
 
-def plan_checks(checks_by_target: Mapping[str, Checks], level: str = "deep") -> list[PlannedCheck]:
-    """All checks of the targets from shallow up to and with the level."""
+def plan_checks(
+    checks_by_target: Mapping[str, Checks], level: str = "deep", signals: bool = False
+) -> list[PlannedCheck]:
+    """All checks of the targets from shallow up to and with the level.
+
+    :param signals: theirs too.
+    """
     return [
         PlannedCheck(target, each, check, checks.interval, checks.consecutive)
         for target, checks in checks_by_target.items()
-        for each, check in checks.up_to(level)
+        for each, check in (*checks.up_to(level), *((SIGNALS, s) for s in (checks.signals if signals else ())))
     ]
 
 
@@ -192,6 +210,7 @@ class CheckResult:
     error_class: str | None
     detail: str
     at: float
+    topic: str | None = None
 
 
 #: Every way in which a check can fail, with what it means.
@@ -223,7 +242,7 @@ ERROR_CLASSES: Mapping[str, str] = {
 def read_checks(values: TypedMapping) -> Checks:
     """Read `codeblue_checks`; what is wrong goes to the problems of the mapping."""
     seen: set[str] = set()
-    found = {level: tuple(_read_level(values, level, seen)) for level in LEVELS}
+    found = {level: tuple(_read_level(values, level, seen)) for level in (*LEVELS, SIGNALS)}
     thresholds = Thresholds()
     limits = values.optional_child("thresholds")
     if limits is not None:
@@ -248,7 +267,10 @@ def _read_level(values: TypedMapping, level: str, seen: set[str]) -> Iterator[Ch
         kind = item.choice("type", CHECK_TYPES)
         if len(item.problems.lines) > before:
             continue
+        topic = item.choice("topic", TOPICS) if level == SIGNALS else None
         check = _READERS[kind](item)
+        if topic is not None:
+            check = dataclasses.replace(check, topic=topic)
         item.finish()
         if check.id in seen:
             item.problem("id", f"{check.id!r} names another check of this service too, choose a different one")

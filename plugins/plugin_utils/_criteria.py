@@ -17,6 +17,8 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import (
     CHECK_TYPES,
     ERROR_CLASSES,
     LEVELS,
+    SIGNALS,
+    TOPICS,
     CheckResult,
 )
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._typed_mapping import TypedMapping
@@ -100,15 +102,17 @@ class Observations:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which checks a condition looks at; empty means all."""
+    """Which checks a condition looks at; empty means all but signals, which have to be asked for by their level."""
 
     levels: tuple[str, ...] = ()
     ids: tuple[str, ...] = ()
     types: tuple[str, ...] = ()
+    topics: tuple[str, ...] = ()
 
     def takes(self, result: CheckResult) -> bool:
         return (
-            (not self.levels or result.level in self.levels)
+            (result.level in self.levels if self.levels else result.level != SIGNALS)
+            and (not self.topics or result.topic in self.topics)
             and (not self.ids or result.id in self.ids)
             and (not self.types or result.type in self.types)
         )
@@ -241,9 +245,10 @@ def _read_condition(item: TypedMapping) -> Condition:
 
 def _selection(values: TypedMapping) -> Selection:
     return Selection(
-        levels=values.texts("levels", choices=LEVELS),
+        levels=values.texts("levels", choices=(*LEVELS, SIGNALS)),
         ids=values.texts("ids"),
         types=values.texts("types", choices=CHECK_TYPES),
+        topics=values.texts("topics", choices=TOPICS),
     )
 
 

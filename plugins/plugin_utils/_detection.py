@@ -76,7 +76,7 @@ def detect(card: Card, services: Mapping[str, Service], level: str = "deep") -> 
         return evaluate(card.criteria, Observations(checks=observations), time.time(), profile, kinds)
 
     confirmation = confirm(
-        plan_checks(checks, level), deadline=_DETECTION_SECONDS, enough=lambda seen: fires(judge(seen))
+        plan_checks(checks, level, signals=True), deadline=_DETECTION_SECONDS, enough=lambda seen: fires(judge(seen))
     )
     results = judge(confirmation.observations)
     failing = [observation.at for observation in confirmation.observations if not observation.ok]

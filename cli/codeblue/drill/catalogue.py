@@ -8,19 +8,6 @@ from dataclasses import dataclass
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import Card
 
-# Seconds from the first failed probe to the first stable success. A lab has no people to call, no long journal to
-# replay and no distances, so these are stricter than the objectives on the cards, which hold for production.
-_RTO_TARGETS = {
-    "primary_dead": 15.0,
-    "primary_crashed": 15.0,
-    "primary_hung": 15.0,
-    "pool_exhausted": 10.0,
-    "credentials_refused": 30.0,
-    "records_credentials_refused": 30.0,
-    "complete_outage": 30.0,
-    "bad_release_outage": 30.0,
-    "crashing_release_outage": 30.0,
-}
 # In a drill the standby is in step when the fault strikes, so no acknowledged write may be lost at all.
 _RPO_TARGET = 0.0
 
@@ -61,5 +48,6 @@ def choose_drills(cards: Sequence[Card], fault: str | None) -> list[Drill]:
                     f"fault {name} takes nothing away: there would be nothing to recover",
                     f"the card of {card.id} names: {', '.join(card.faults)}",
                 )
-            drills.append(Drill(card.id, name, _RTO_TARGETS.get(name, card.objectives.rto), _RPO_TARGET))
+            rto = known[name].rto_target
+            drills.append(Drill(card.id, name, card.objectives.rto if rto is None else rto, _RPO_TARGET))
     return drills

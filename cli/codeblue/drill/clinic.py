@@ -58,11 +58,11 @@ class Clinic:
         return ", ".join(sorted({service.platform for service in self.watched(card).values()}))
 
     def failing_checks(self) -> list[str]:
-        """What fails of all shallow and deep checks, asked once; empty when everything works."""
+        """What fails of all shallow and deep checks and signals, asked once; empty when everything works."""
         from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_runner import run_checks
         from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import plan_checks
 
-        plan = plan_checks({name: service.checks for name, service in self.services.items()}, "deep")
+        plan = plan_checks({name: service.checks for name, service in self.services.items()}, "deep", signals=True)
         results = run_checks(plan, deadline=_SETTLE_SECONDS)
         return [f"{each.target}: {each.id} fails ({each.error_class})" for each in results if not each.ok]
 
@@ -79,7 +79,7 @@ class Clinic:
             time.sleep(_POLL_SECONDS)
 
     def _wrong_parts(self) -> list[str]:
-        from codeblue.lab.layout import DATABASE_MEMBERS, LEAKY_CLIENT_UNIT
+        from codeblue.lab.layout import DATABASE_MEMBERS, FAULT_UNITS
         from codeblue.lab.releases import GOOD
 
         first, second = DATABASE_MEMBERS
@@ -92,7 +92,7 @@ class Clinic:
         found += [
             f"process {name} is {each['state']}"
             for name, each in status.processes.items()
-            if (each["state"] == "RUNNING") == (name == LEAKY_CLIENT_UNIT)
+            if (each["state"] == "RUNNING") == (name in FAULT_UNITS)
         ]
         found += [f"{where} has release {version}" for where, version in status.releases.items() if version != GOOD]
         return found + (_settings_left(self.lab, first) if status.primary == first else [])

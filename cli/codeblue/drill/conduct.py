@@ -53,7 +53,8 @@ class Conductor:
         result.platform = self._clinic.platform(card)
         try:
             with tempfile.TemporaryDirectory(prefix="codeblue-drill-") as scratch:
-                prober = Prober(self._clinic.lab, Path(scratch) / "samples.jsonl", _PROBE_SECONDS)
+                watches = all_faults()[drill.fault].watches
+                prober = Prober(self._clinic.lab, Path(scratch) / "samples.jsonl", _PROBE_SECONDS, watches)
                 try:
                     self._with_prober(drill, card, result, prober)
                 except (CodeblueError, psycopg.Error) as error:

@@ -34,6 +34,7 @@ class PrimaryCrashed(Fault):
     name: ClassVar[str] = "primary_crashed"
     summary: ClassVar[str] = "the primary's processes are killed; its data is intact, it stays down"
     hits: ClassVar[tuple[str, ...]] = _EVERYTHING
+    rto_target: ClassVar[float | None] = 15.0
 
     def inject(self, parts: Parts) -> Injection:
         primary = parts.current_primary()
@@ -46,6 +47,7 @@ class PrimaryDead(Fault):
     name: ClassVar[str] = "primary_dead"
     summary: ClassVar[str] = "the primary's processes are killed and its data is damaged: it cannot be started again"
     hits: ClassVar[tuple[str, ...]] = _EVERYTHING
+    rto_target: ClassVar[float | None] = 15.0
 
     def inject(self, parts: Parts) -> Injection:
         primary = parts.current_primary()
@@ -62,6 +64,7 @@ class PrimaryHung(Fault):
     name: ClassVar[str] = "primary_hung"
     summary: ClassVar[str] = "the primary's processes are stopped (SIGSTOP): connections are accepted, nothing answers"
     hits: ClassVar[tuple[str, ...]] = _EVERYTHING
+    rto_target: ClassVar[float | None] = 15.0
 
     def inject(self, parts: Parts) -> Injection:
         primary = parts.current_primary()
@@ -111,6 +114,7 @@ class PoolExhausted(Fault):
     name: ClassVar[str] = "pool_exhausted"
     summary: ClassVar[str] = "a leaking client holds every connection that the server grants; it comes back when ended"
     hits: ClassVar[tuple[str, ...]] = _EVERYTHING
+    rto_target: ClassVar[float | None] = 10.0
 
     def inject(self, parts: Parts) -> Injection:
         primary = parts.current_primary()
@@ -127,6 +131,7 @@ class CredentialsRefused(Fault):
     name: ClassVar[str] = "credentials_refused"
     summary: ClassVar[str] = "the passwords of records_app and auth_app change in the database only; sessions are ended"
     hits: ClassVar[tuple[str, ...]] = ("auth", "records")
+    rto_target: ClassVar[float | None] = 30.0
     roles: ClassVar[tuple[str, ...]] = ("records_app", "auth_app")
 
     def inject(self, parts: Parts) -> Injection:
@@ -147,6 +152,7 @@ class RecordsCredentialsRefused(CredentialsRefused):
     name: ClassVar[str] = "records_credentials_refused"
     summary: ClassVar[str] = "the same for records_app alone: people can log in, records cannot be read or written"
     hits: ClassVar[tuple[str, ...]] = ("records",)
+    rto_target: ClassVar[float | None] = 30.0
     roles: ClassVar[tuple[str, ...]] = ("records_app",)
 
 

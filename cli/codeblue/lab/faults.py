@@ -39,6 +39,11 @@ class Fault(ABC):
     summary: ClassVar[str]
     # Of services, as in the inventory: what this fault takes away.
     hits: ClassVar[tuple[str, ...]]
+    # Seconds from the first failed probe to the first stable success that a drill allows; None for the card's RTO.
+    # A lab has no people to call, no long journal to replay and no distances, so these are stricter than the cards.
+    rto_target: ClassVar[float | None] = None
+    # Questions from outside, in `outside/`, that the prober asks in addition while this fault is drilled.
+    watches: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def inject(self, parts: Parts) -> Injection:

@@ -14,6 +14,7 @@ from codeblue.lab.layout import (
     GATEWAY_MACHINE,
     GATEWAY_UNIT,
     MACHINES,
+    MONITOR_UNIT,
     Layout,
     postgres_unit,
     unit,
@@ -252,9 +253,15 @@ class Inventory:
                     }
                     for machine in APPLICATION_MACHINES
                 ],
+                "signals": [],
                 "thresholds": {"response": "500ms", "error_rate": 0.001},
             },
         }
+
+    def _signal(self, name: str, service: str, topic: str) -> dict[str, Any]:
+        """A check of what the site's monitoring says about a service."""
+        url = f"http://127.0.0.1:{self.state.ports[MONITOR_UNIT]}/signals/{name}/{service}"
+        return {"id": name, "type": "http", "topic": topic, "url": url, "status": 200, "timeout": "2s"}
 
     def _instance(self, service: str, machine: str) -> dict[str, Any]:
         return {

@@ -22,6 +22,7 @@ from codeblue.lab.layout import (
     DATABASE_MEMBERS,
     GATEWAY_UNIT,
     LONGEST_DIRECTORY,
+    MONITOR_UNIT,
     SERVICES,
     Layout,
     default_directory,
@@ -294,7 +295,7 @@ def _build(parts: Parts, launch_supervisord: Callable[[], None]) -> None:
             released = executor.submit(_release, parts)
             initialised = executor.submit(postgresql.initialise, DATABASE_MEMBERS[0])
             launch_supervisord()
-            parts.supervisor.start(GATEWAY_UNIT)
+            parts.supervisor.start(GATEWAY_UNIT, MONITOR_UNIT)
             initialised.result()
             _start_database(parts)
             released.result()
@@ -339,7 +340,7 @@ def _choose_ports() -> dict[str, int]:
     from codeblue.lab.postgresql import PORT_NAMES
 
     instances = [instance_port_name(service, machine) for service in SERVICES for machine in APPLICATION_MACHINES]
-    return choose_ports([*PORT_NAMES.values(), *(front_port_name(front) for front in FRONTS), *instances])
+    return choose_ports([*PORT_NAMES.values(), *(front_port_name(front) for front in FRONTS), *instances, MONITOR_UNIT])
 
 
 def _supervisord_runs(state: LabState) -> bool:

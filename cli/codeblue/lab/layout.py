@@ -157,6 +157,10 @@ class Layout:
     def service_log(self, machine: str, service: str) -> Path:
         return self.log_dir(machine) / f"{service}.jsonl"
 
+    @property
+    def monitor_config(self) -> Path:
+        return self.root / "monitor" / "config.json"
+
     def machine_secret(self, machine: str, name: str) -> Path:
         """A consumer's own copy of a secret, which a rotation writes to."""
         return self.machine(machine) / "secrets" / name
@@ -173,3 +177,6 @@ def postgres_unit(member: str) -> str:
 
 GATEWAY_UNIT = unit("haproxy", GATEWAY_MACHINE)
 LEAKY_CLIENT_UNIT = unit("reporting", "app2")
+MONITOR_UNIT = "monitor"
+# Run only while a fault has started them.
+FAULT_UNITS: tuple[str, ...] = (LEAKY_CLIENT_UNIT,)

@@ -14,8 +14,8 @@ from codeblue.lab.database import reset_roles, set_passwords
 from codeblue.lab.files import write_json
 from codeblue.lab.layout import (
     DATABASE_MEMBERS,
+    FAULT_UNITS,
     GATEWAY_UNIT,
-    LEAKY_CLIENT_UNIT,
     SERVICES,
     postgres_unit,
     unit,
@@ -33,7 +33,7 @@ def restore_normal_state(parts: Parts) -> None:
 
     :raises CodeblueError: it cannot be brought back; `down` and `up` make a new one.
     """
-    parts.supervisor.stop(LEAKY_CLIENT_UNIT)
+    parts.supervisor.stop(*FAULT_UNITS)
     _restore_database(parts)
     copy_to_consumers(parts.layout)
     with parts.postgresql.connect(_FIRST) as connection:
@@ -68,7 +68,7 @@ def stop_member(parts: Parts, member: str) -> None:
 def _start_all_but_the_database(parts: Parts) -> None:
     databases = {postgres_unit(member) for member in DATABASE_MEMBERS}
     names = [program.name for program in parts.programs()]
-    wanted = [name for name in names if name not in databases and name != LEAKY_CLIENT_UNIT]
+    wanted = [name for name in names if name not in databases and name not in FAULT_UNITS]
     states = parts.supervisor.states()
     parts.supervisor.start(*wanted)
     if states[GATEWAY_UNIT] != "RUNNING":

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
 
 from codeblue.lab.measurement import Measurement, Outage, Sample, analyse, count_lost, find_outages, lost_sentinels
+from codeblue.lab.outside import Probe, make_probe
 
 if TYPE_CHECKING:
     import psycopg
@@ -53,10 +54,12 @@ class Prober:
 
     :param output: the file of samples; it is replaced.
     :param longest_seconds: after this time it ends by itself, so that the file stays small.
+    :param watches: further questions from outside, see `outside/`; their names are their endpoints.
     """
 
-    def __init__(self, lab: Lab, output: Path, longest_seconds: float = 900.0) -> None:
+    def __init__(self, lab: Lab, output: Path, longest_seconds: float = 900.0, watches: Sequence[str] = ()) -> None:
         self._lab = lab
+        self._watches = tuple(watches)
         self.output = output
         self._longest_seconds = longest_seconds
         self._process: subprocess.Popen[str] | None = None
@@ -78,7 +81,7 @@ class Prober:
         self._process.stdin.write(json.dumps(self._settings()) + "\n")
         self._process.stdin.flush()
         deadline = time.monotonic() + seconds
-        while {sample.endpoint for sample in self.samples()} < set(_ENDPOINTS):
+        while {sample.endpoint for sample in self.samples()} < {*_ENDPOINTS, *self._watches}:
             if self._process.poll() is not None or time.monotonic() >= deadline:
                 self.stop()
                 raise CodeblueError(f"the prober did not start within {seconds:g} s", "see what it said above")
@@ -119,6 +122,8 @@ class Prober:
         return {
             "output": str(self.output.absolute()),
             "longest_seconds": self._longest_seconds,
+            "root": str(parts.layout.root),
+            "watches": list(self._watches),
             "ports": {front: parts.gateway.front_port(front) for front in FRONTS},
             "sentinel_password_file": str(parts.layout.secret("sentinel")),
             "account_password_file": str(parts.layout.secret("probe")),
@@ -253,21 +258,21 @@ def _ticks(stop: threading.Event) -> Iterator[None]:
         stop.wait(max(0.0, following - time.monotonic()))
 
 
-def _probe_http(endpoint: str, client: _Http, recorder: _Recorder) -> None:
+def _probe(endpoint: str, ask: Probe, recorder: _Recorder) -> None:
     started, wall = time.monotonic(), time.time()
     try:
-        problem = getattr(client, endpoint)()
+        problem = ask()
     except (OSError, http.client.HTTPException, ValueError) as error:
         problem = type(error).__name__
     recorder.record(Sample(endpoint, started, time.monotonic(), wall, not problem, problem))
 
 
-def _run_http(endpoint: str, client: _Http, recorder: _Recorder, stop: threading.Event) -> None:
+def _run(endpoint: str, ask: Probe, recorder: _Recorder, stop: threading.Event) -> None:
     free = threading.BoundedSemaphore(_MOST_IN_FLIGHT)
 
     def probe() -> None:
         try:
-            _probe_http(endpoint, client, recorder)
+            _probe(endpoint, ask, recorder)
         finally:
             free.release()
 
@@ -292,11 +297,11 @@ def main() -> None:
     client, sentinels = _Http(settings), _Sentinels(settings)
     stop = threading.Event()
     # The first token, so that the first probe of records has one.
-    _probe_http("auth", client, recorder)
+    _probe("auth", client.auth, recorder)
+    questions: dict[str, Probe] = {"auth": client.auth, "records": client.records, "ai": client.ai}
+    questions |= {name: make_probe(name, settings) for name in settings["watches"]}
     threads = [
-        threading.Thread(target=_run_http, args=(endpoint, client, recorder, stop))
-        for endpoint in _ENDPOINTS
-        if endpoint != "patient_db"
+        threading.Thread(target=_run, args=(endpoint, ask, recorder, stop)) for endpoint, ask in questions.items()
     ]
     threads.append(threading.Thread(target=_run_sentinels, args=(sentinels, recorder, stop)))
     for thread in threads:

@@ -22,7 +22,7 @@ from codeblue.lab.files import make_directory, write_text
 from codeblue.lab.layout import APPLICATION_MACHINES, SERVICES, Layout
 
 # Not part of a release of the services.
-_LEFT_OUT = {"__init__.py", "reporting.py"}
+_LEFT_OUT = {"__init__.py", "reporting.py", "monitor.py"}
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Releases:
         sources = {
             path.name: path.read_text(encoding="utf-8")
             for path in (Path(__file__).parent / "clinic").glob("*.py")
-            if path.name not in _LEFT_OUT
+            if path.name not in _LEFT_OUT and not path.name.startswith("signal_")
         }
         for day, version in enumerate(VERSIONS, start=1):
             for name, old, new in version.edits:

@@ -12,8 +12,8 @@ from codeblue.lab.faults import Fault, Injection
 from codeblue.lab.layout import (
     APPLICATION_MACHINES,
     DATABASE_MEMBERS,
+    FAULT_UNITS,
     GATEWAY_UNIT,
-    LEAKY_CLIENT_UNIT,
     SERVICES,
     postgres_unit,
     unit,
@@ -29,6 +29,7 @@ class CompleteOutage(Fault):
     name: ClassVar[str] = "complete_outage"
     summary: ClassVar[str] = "every process of the clinic is killed and stays down; all data is intact"
     hits: ClassVar[tuple[str, ...]] = _ALL_SERVICES
+    rto_target: ClassVar[float | None] = 30.0
 
     def inject(self, parts: Parts) -> Injection:
         injection = self.strike()
@@ -40,6 +41,7 @@ class BadReleaseOutage(Fault):
     name: ClassVar[str] = "bad_release_outage"
     summary: ClassVar[str] = f"release {BAD_ANSWERS} of auth and records fails on every request, then all is killed"
     hits: ClassVar[tuple[str, ...]] = _ALL_SERVICES
+    rto_target: ClassVar[float | None] = 30.0
     version: ClassVar[str] = BAD_ANSWERS
 
     def inject(self, parts: Parts) -> Injection:
@@ -63,7 +65,7 @@ SERVICE_FAULTS: tuple[type[Fault], ...] = (CompleteOutage, BadReleaseOutage, Cra
 def kill_everything(parts: Parts) -> None:
     """kill -9 of all processes but supervisord; none comes back by itself, as after a power cut."""
     services = [unit(service, machine) for service in SERVICES for machine in APPLICATION_MACHINES]
-    kept_up = [*services, GATEWAY_UNIT, LEAKY_CLIENT_UNIT]
+    kept_up = [*services, GATEWAY_UNIT, *FAULT_UNITS]
     running = {name: pid for name, pid in parts.supervisor.pids().items() if name in kept_up}
     doomed = [found for pid in running.values() if (found := identity(pid))]
     for name in running:

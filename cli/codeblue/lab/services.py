@@ -13,6 +13,7 @@ from codeblue.lab.layout import (
     APPLICATION_MACHINES,
     LEAKY_CLIENT_UNIT,
     MACHINES,
+    MONITOR_UNIT,
     SERVICES,
     Layout,
     unit,
@@ -58,6 +59,8 @@ class Services:
         for service in SERVICES:
             for machine in APPLICATION_MACHINES:
                 write_json(self.layout.service_config(machine, service), self._config(service, machine))
+        make_directory(self.layout.monitor_config.parent)
+        write_json(self.layout.monitor_config, self._monitor())
         write_json(self._leaky_client_config, self._database("reporting", "app2", "reporting"))
 
     def programs(self) -> list[Program]:
@@ -73,7 +76,41 @@ class Services:
             log_file=str(self.layout.log_dir("app2") / "reporting.log"),
             autorestart=True,
         )
-        return [*services, leaky_client]
+        monitor = Program(
+            name=MONITOR_UNIT,
+            command=[
+                self._python,
+                str(Path(__file__).parent / "clinic" / "monitor.py"),
+                str(self.layout.monitor_config),
+            ],
+            directory=str(self.layout.monitor_config.parent),
+            log_file=str(self.layout.monitor_config.parent / "monitor.log"),
+            autorestart=True,
+        )
+        return [*services, monitor, leaky_client]
+
+    def _monitor(self) -> dict[str, Any]:
+        """What the site's monitoring knows: every instance's machine, port, log and process."""
+        return {
+            "host": "127.0.0.1",
+            "port": self.state.ports[MONITOR_UNIT],
+            "root": str(self.layout.root),
+            "supervisor_socket": str(self.layout.supervisor_socket),
+            "instances": {
+                service: [
+                    {
+                        "machine": machine,
+                        "unit": unit(service, machine),
+                        "port": self.state.ports[instance_port_name(service, machine)],
+                        "log_file": str(self.layout.service_log(machine, service)),
+                        "release_root": str(self.layout.release_root(machine, service)),
+                    }
+                    for machine in APPLICATION_MACHINES
+                ]
+                for service in SERVICES
+            },
+            "fronts": {service: self.state.ports[front_port_name(service)] for service in SERVICES},
+        }
 
     def _program(self, service: str, machine: str) -> Program:
         current = self.layout.release_root(machine, service) / "current"
