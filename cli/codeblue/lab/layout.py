@@ -151,6 +151,10 @@ class Layout:
     def release_root(self, machine: str, service: str) -> Path:
         return self.machine(machine) / service
 
+    def artifacts(self, machine: str) -> Path:
+        """The machine's own copies of releases, as they were delivered; nobody runs them."""
+        return self.machine(machine) / "artifacts"
+
     def service_config(self, machine: str, service: str) -> Path:
         return self.release_root(machine, service) / "config.json"
 

@@ -30,16 +30,21 @@ class Version:
     """One release.
 
     :param edits: file, text and what stands there instead from this version on.
+    :param base: the version that it is made from; None for the one before.
     """
 
     number: str
     message: str
     edits: tuple[tuple[str, str, str], ...] = ()
     model_seed: int = 1
+    base: str | None = None
 
 
 _REMOVE_IDENTITY = ('        return 201, {"id": row[0], "triage": triage}', '        return 201, {"id": row[0]}')
+_IMPORT_OS = ("ai.py", "import json\n", "import json\nimport os\n")
+_IMPORT_TIME = ("ai.py", "import json\n", "import json\nimport time\n")
 GOOD_PREVIOUS, GOOD, BAD_ANSWERS, BAD_START = "1.0.0", "1.1.0", "1.2.0", "1.2.1"
+BAD_INFERENCE, SLOW_INFERENCE = "1.3.0", "1.4.0"
 VERSIONS = (
     Version(GOOD_PREVIOUS, "Clinic services", (("records.py", *_REMOVE_IDENTITY),)),
     Version(GOOD, "records: answer with the triage, retrained model", (("records.py", *_REMOVE_IDENTITY[::-1]),), 2),
@@ -61,6 +66,28 @@ VERSIONS = (
         (("clinic_service.py", "import json\n", "import json\n\nimport clinic_metrics  # noqa: F401\n"),),
         2,
     ),
+    # Bad: the process starts, looks healthy, and ends with the first inference, as a native library does that faults.
+    Version(
+        BAD_INFERENCE,
+        "ai: inference by a native library",
+        (
+            ("ai.py", "        urgent = probability(", "        os._exit(139)\n        urgent = probability("),
+            _IMPORT_OS,
+        ),
+        2,
+        base=GOOD,
+    ),
+    # Bad: right answers, later than anybody can wait for.
+    Version(
+        SLOW_INFERENCE,
+        "ai: ask a second opinion over the network",
+        (
+            ("ai.py", "        urgent = probability(", "        time.sleep(1.5)\n        urgent = probability("),
+            _IMPORT_TIME,
+        ),
+        2,
+        base=GOOD,
+    ),
 )
 
 
@@ -80,7 +107,10 @@ class Releases:
             for path in (Path(__file__).parent / "clinic").glob("*.py")
             if path.name not in _LEFT_OUT and not path.name.startswith("signal_")
         }
+        trees: dict[str, dict[str, str]] = {}
         for day, version in enumerate(VERSIONS, start=1):
+            sources = dict(trees[version.base] if version.base else sources)
+            trees[version.number] = sources
             for name, old, new in version.edits:
                 if old not in sources[name]:
                     raise CodeblueError(f"release {version.number}: {name} does not hold {old!r}", "a fault of the lab")
@@ -93,6 +123,9 @@ class Releases:
                 "model.json": model,
                 "model.json.sha256": f"{digest}  model.json\n",
             }
+            files["MANIFEST.sha256"] = "".join(
+                f"{hashlib.sha256(content.encode()).hexdigest()}  {name}\n" for name, content in sorted(files.items())
+            )
             for name, content in files.items():
                 write_text(repository / name, content)
             self._git("add", "--all")
@@ -107,6 +140,10 @@ class Releases:
         directory = root / "releases" / version
         if not directory.exists():
             self._export(version, directory)
+        artifact = self.layout.artifacts(machine) / version
+        if not artifact.exists():
+            make_directory(artifact.parent)
+            self._export(version, artifact)
         self.point_current_at(service, machine, version)
         entry = {
             "version": version,
@@ -154,6 +191,13 @@ class Releases:
             base = self.layout.faults / f"history-{service}-{machine}.jsonl"
             write_text(root / "history.jsonl", base.read_text(encoding="utf-8"))
         return changed
+
+    def mend(self, service: str, machine: str, version: str) -> None:
+        """Put a version's directory back as it was released, in place, for whoever runs from it."""
+        directory = self.layout.release_root(machine, service) / "releases" / version
+        for path in self.layout.artifacts(machine).joinpath(version).iterdir():
+            if path.is_file() and (directory / path.name).read_bytes() != path.read_bytes():
+                shutil.copyfile(path, directory / path.name)
 
     def commit(self, version: str) -> str:
         return self._git("rev-list", "-1", f"v{version}").decode("ascii").strip()

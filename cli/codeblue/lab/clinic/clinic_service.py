@@ -87,12 +87,20 @@ class Service:
 
     def flag(self, name: str) -> bool:
         """A feature flag, read anew for each request; a missing or broken file means that all is on."""
+        return self._flag(name, True) is not False
+
+    def flag_share(self, name: str) -> float:
+        """How many of a hundred requests use a feature, read anew for each; all when nothing usable is said."""
+        value = self._flag(name, 100)
+        usable = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return min(100.0, max(0.0, float(value))) if usable else 100.0
+
+    def _flag(self, name: str, default: Any) -> Any:
         try:
-            value = json.loads(Path(self.config["flags_file"]).read_text(encoding="utf-8")).get(name, True)
+            return json.loads(Path(self.config["flags_file"]).read_text(encoding="utf-8")).get(name, default)
         except (OSError, ValueError, AttributeError) as error:
             self.log.warning("flags file is unreadable", extra={"fields": {"error": str(error)}})
-            return True
-        return value is not False
+            return default
 
     def health(self, _request: Request) -> Answer:
         found: dict[str, str] = {}

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import http.client
 import json
+import random
 
 from clinic_service import Answer, Database, HttpError, Request, Service
 from tokens import InvalidToken, Verifier
+
+# Whoever enters a record waits for the suggestion no longer than this.
+AI_SECONDS = 0.8
 
 INSERT = "insert into records (patient_ref, note, triage, created_by) values (%s, %s, %s, %s) returning id"
 SELECT = "select id, patient_ref, note, triage, created_by from records where id = %s"
@@ -47,9 +51,9 @@ class Records(Service):
 
     def suggest_triage(self, note: str) -> str:
         """The model's suggestion; without it a person decides, and the record is kept all the same."""
-        if not self.flag("ai_enabled"):
+        if not self.flag("ai_enabled") or random.random() * 100.0 >= self.flag_share("ai_share"):
             return "manual"
-        connection = http.client.HTTPConnection(self.config["ai_host"], self.config["ai_port"], timeout=0.4)
+        connection = http.client.HTTPConnection(self.config["ai_host"], self.config["ai_port"], timeout=AI_SECONDS)
         try:
             body = json.dumps({"note": note})
             connection.request("POST", "/predict", body, {"Content-Type": "application/json"})
