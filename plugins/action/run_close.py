@@ -13,8 +13,9 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._postgresql_argu
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import StepAction
 
 _BY_STATUS = {"HEALTHY": "recovered", "DEGRADED": "degraded", "MAINTENANCE": "degraded", "DOWN": "failed_safe"}
+_ENDED_WELL = ("recovered", "completed", "nothing_to_do")
 _BY_EXIT_CODE = {2: "bad_input", 3: "refused", 5: "failed_unsafe"}
-_EXIT_CODES = {"recovered": 0, "nothing_to_do": 0, "degraded": 4, "bad_input": 2, "refused": 3, "failed_safe": 1}
+_EXIT_CODES = {"degraded": 4, "bad_input": 2, "refused": 3, "failed_safe": 1} | dict.fromkeys(_ENDED_WELL, 0)
 _LOOK_SECONDS = 8.0
 
 
@@ -56,7 +57,7 @@ class ActionModule(StepAction):
         if arguments["outcome"] == "nothing_to_do":
             return "nothing_to_do", {"reason": "no detection criterion fired, nothing was changed"}
         if arguments["outcome"] == "done":
-            return "recovered", {"validation": [arguments["work"] or "the operation ended well"]}
+            return "completed", {"validation": [arguments["work"] or "the operation ended well"]}
         if arguments["outcome"] == "validated":
             service = ((arguments["validation"] or {}).get("services") or {}).get(self.target) or {}
             outcome = _BY_STATUS.get(str(service.get("status")), "failed_safe")

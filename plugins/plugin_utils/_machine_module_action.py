@@ -16,6 +16,15 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action imp
 _COLLECTION = "codeblue.recovery."
 _READ_ONLY = frozenset(("file_read_stream", "machine_evidence", "postgresql_status", "postgresql_verify_backup"))
 _SECONDS = 120.0
+# Reading a whole database takes longer; their own `timeout` says how long.
+_LONGEST_SECONDS = {
+    "postgresql_base_backup": 3600.0,
+    "postgresql_rejoin": 600.0,
+    "postgresql_restore_beside": 3600.0,
+    "postgresql_verify_backup": 3600.0,
+}
+# Connection, start of Python and the answer, beside what the module itself may take.
+_AROUND_SECONDS = 30.0
 
 
 class MachineModuleAction(StepAction):
@@ -31,8 +40,9 @@ class MachineModuleAction(StepAction):
         module = self._task.action.removeprefix(_COLLECTION)
         if "step" in arguments:
             raise BadInput("step: is filled in by the action", "leave it out")
+        seconds = _seconds(module, arguments)
         if self._reads_only(module, arguments) or self.check_mode:
-            call = MachineCall(self.target, _COLLECTION + module, arguments, _SECONDS)
+            call = MachineCall(self.target, _COLLECTION + module, arguments, seconds)
             result = self.look([call])[0].result_or_raise()
         else:
             target = self._service_of_this_machine()
@@ -42,7 +52,7 @@ class MachineModuleAction(StepAction):
                     machine=self.target,
                     module=module,
                     arguments=arguments,
-                    seconds=_SECONDS,
+                    seconds=seconds,
                     target=target,
                 )
             ).result
@@ -67,3 +77,17 @@ class MachineModuleAction(StepAction):
             f"no run is open for a service on {self.target} in this process: nothing was changed",
             "start the runbook whole: codeblue run RUNBOOK, or ansible-playbook codeblue.recovery.RUNBOOK",
         )
+
+
+def _seconds(module: str, arguments: dict[str, t.Any]) -> float:
+    """The deadline of the call: the module ends by itself before it.
+
+    :raises BadInput: `timeout` is no number.
+    """
+    given = arguments.get("timeout")
+    if given is None:
+        return _LONGEST_SECONDS.get(module, _SECONDS) + _AROUND_SECONDS
+    try:
+        return max(_SECONDS, float(given)) + _AROUND_SECONDS
+    except (TypeError, ValueError):
+        raise BadInput(f"timeout: {given!r} is no number of seconds", "write it like 600") from None

@@ -55,9 +55,11 @@ class CatalogStore:
                 {"target": target, "kind": kind, "version": version, "reason": reason},
             )
 
-    def bad_versions(self, target: str, kind: str | None = None) -> list[BadVersion]:
-        """The versions of a target that must not be gone back to."""
-        query = sa.select(bad_versions).where(bad_versions.c.target == target, bad_versions.c.cleared_at.is_(None))
+    def bad_versions(self, target: str | None = None, kind: str | None = None) -> list[BadVersion]:
+        """The versions that must not be gone back to, of one target or of all."""
+        query = sa.select(bad_versions).where(bad_versions.c.cleared_at.is_(None))
+        if target is not None:
+            query = query.where(bad_versions.c.target == target)
         if kind is not None:
             query = query.where(bad_versions.c.kind == kind)
         with self.database.read() as connection:

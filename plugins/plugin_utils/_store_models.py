@@ -17,6 +17,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._process_identit
 # stands above a failed one, because nobody has looked at how it was left.
 EXIT_CODES: dict[str, int] = {
     "nothing_to_do": 0,
+    "completed": 0,
     "recovered": 0,
     "degraded": 4,
     "bad_input": 2,

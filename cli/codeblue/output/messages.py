@@ -9,6 +9,7 @@ from dataclasses import dataclass
 # The exit code of each outcome, and the outcome that stands for an exit code when there is no record.
 EXIT_CODES = {
     "recovered": 0,
+    "completed": 0,
     "nothing_to_do": 0,
     "failed_safe": 1,
     "bad_input": 2,

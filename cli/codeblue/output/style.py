@@ -12,6 +12,7 @@ SIGNS = {"ok": "·", "changed": "✓", "ignored": "!", "failed": "✗", "unreach
 COLOURS = {"ok": "dim", "changed": "green", "ignored": "yellow", "failed": "bold red", "unreachable": "bold red"}
 OUTCOME_COLOURS = {
     "recovered": "bold green",
+    "completed": "bold green",
     "nothing_to_do": "green",
     "degraded": "bold yellow",
     "refused": "bold yellow",
@@ -19,6 +20,7 @@ OUTCOME_COLOURS = {
 }
 OUTCOME_TEXTS = {
     "recovered": "recovered and validated",
+    "completed": "the operation is complete",
     "nothing_to_do": "nothing to do",
     "failed_safe": "failed, left safe",
     "bad_input": "not started",

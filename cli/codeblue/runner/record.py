@@ -48,7 +48,7 @@ def expected_seconds(store: ResilientStore, runbook: str) -> tuple[float | None,
     durations = [
         (parse_time(run.closed_at) - parse_time(run.opened_at)).total_seconds()
         for run in store.runs(limit=_RUNS_LOOKED_AT, status="closed")
-        if run.runbook == runbook and run.closed_at and run.outcome in ("recovered", "degraded")
+        if run.runbook == runbook and run.closed_at and run.outcome in ("recovered", "completed", "degraded")
     ]
     return (statistics.median(durations), len(durations)) if durations else (None, 0)
 
