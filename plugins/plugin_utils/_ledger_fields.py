@@ -36,7 +36,10 @@ KINDS: dict[str, frozenset[str]] = {
         "step_result": "key target stage action outcome changed result result_sha256 seconds attempt",
         "detection": "target targets fired criteria checks consecutive interval_seconds seconds summary",
         "diagnosis": "target targets cause causes confidence conclusive evidence candidates seconds summary order",
-        "evidence": "target name sha256 size_bytes recipients location seconds summary",
+        "evidence": "target name sha256 size_bytes recipients location seconds summary machine by verified pieces "
+        "custody_seq custody_sha256",
+        "evidence_access": "target name machine controller by verified pieces custody_seq custody_sha256 purpose "
+        "summary",
         "validation": "target level passed status checks failed thresholds seconds summary",
         "acceptance": "target kind statement loss clinical_impact via accepted_by",
         "measurement": "target name value unit at summary",
@@ -46,6 +49,10 @@ KINDS: dict[str, frozenset[str]] = {
         "change_closed": "change_id status outcome",
         "change_reviewed": "change_id reviewer verified comment",
         "incident_moved": "incident_id status by comment",
+        "breach_opened": "breach_id target cause entity discovered_at exposure_began_at affected duties retain_until",
+        "breach_updated": "breach_id what by verified comment affected residents discovered_at exposure_ended_at "
+        "delayed_until duties",
+        "breach_notice_sent": "breach_id duty by verified sent_at reference",
         "version_marked_bad": "target kind version reason",
         "bad_version_cleared": "target kind version by because",
         "snapshot_added": "snapshot_id target level kind location manifest_sha256 size_bytes",

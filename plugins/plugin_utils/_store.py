@@ -20,6 +20,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._ledger import L
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._ledger_fields import LedgerRefused
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._ledger_key import LedgerKey
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._operator import Operator, current_operator
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_breaches import BreachStore
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_catalog import CatalogStore
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_database import (
     Database,
@@ -80,7 +81,7 @@ def ledger_key_path() -> Path:
     return Path(given) if given else state_dir() / "keys" / "ledger.key"
 
 
-class Store(RunStore, LeaseStore, JournalStore, CatalogStore, ChangeStore, IncidentStore):
+class Store(RunStore, LeaseStore, JournalStore, CatalogStore, ChangeStore, IncidentStore, BreachStore):
     """All state of recovery, in SQLite or PostgreSQL. Nothing is opened before the first use.
 
     :param url: a SQLAlchemy URL.

@@ -117,6 +117,9 @@ def _take_in(store: Store, connection: Connection, rows: RunRows) -> None:
     insert_missing(connection, "snapshots", rows["snapshots"], "snapshot_id")
     for row in rows["snapshots"]:
         _update(connection, "snapshots", {"snapshot_id": row["snapshot_id"]}, row, older_by="state_at")
+    if not insert_missing(connection, "breaches", rows["breaches"], "breach_id"):
+        for row in rows["breaches"]:
+            _update(connection, "breaches", {"breach_id": row["breach_id"]}, row, older_by="updated_at")
     insert_missing(connection, "outbox", rows["outbox"], "message_id")
     insert_missing(connection, "ledger", rows["ledger"], "run_id", "segment", "seq")
 

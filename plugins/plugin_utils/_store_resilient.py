@@ -16,6 +16,7 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._errors import C
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._changes import Acceptance, Approval
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._process_identity import ProcessIdentity
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import Store, open_store
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_breaches import Breach
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_models import (
     BadVersion,
     Lease,
@@ -255,6 +256,12 @@ class ResilientStore:
             for bad in store.bad_versions(target, kind):
                 found.setdefault((bad.kind, bad.version), bad)
         return list(found.values())
+
+    def open_breach(self, breach: Breach, title: str, body: str) -> Breach:
+        return self._on_run(breach.run_id, lambda store: store.open_breach(breach, title, body))
+
+    def exposure_ended(self, run_id: str, breach_id: str, at: str) -> None:
+        self._on_run(run_id, lambda store: store.exposure_ended(breach_id, at))
 
     def add_snapshot(self, snapshot: Snapshot) -> None:
         if snapshot.run_id is not None:

@@ -12,6 +12,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._tables import (
     acceptances,
     approvals,
     bad_versions,
+    breaches,
     changes,
     incidents,
     journal,
@@ -41,6 +42,7 @@ TABLES = {
         journal,
         bad_versions,
         snapshots,
+        breaches,
         outbox,
         ledger,
     )
@@ -69,6 +71,7 @@ def rows_of_run(connection: Connection, run_id: str, *, with_record: bool) -> Ru
         "journal": journal.c.run_id == run_id,
         "bad_versions": bad_versions.c.target.in_(targets),
         "snapshots": snapshots.c.target.in_(targets),
+        "breaches": breaches.c.run_id == run_id,
         "outbox": outbox.c.run_id == run_id,
         "ledger": ledger.c.run_id == run_id,
     }

@@ -237,6 +237,43 @@ snapshots = Table(
     Column("meta", Text, nullable=False),
 )
 
+# Of protected health information; see `_breach_clock` for what follows from them.
+breaches = Table(
+    "breaches",
+    metadata,
+    Column("breach_id", Text, primary_key=True),
+    Column("run_id", Text, ForeignKey("runs.run_id"), nullable=False),
+    Column("incident_id", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("environment", Text, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("entity", Text, nullable=False),
+    Column("time_zone", Text, nullable=False),
+    Column("status", Text, nullable=False, index=True),
+    Column("discovered_at", Text, nullable=False),
+    Column("exposure_began_at", Text),
+    Column("exposure_ended_at", Text),
+    Column("affected", Integer),
+    Column("residents", Text, nullable=False),
+    Column("delayed_until", Text),
+    Column("facts", Text, nullable=False),
+    Column("hold", Text),
+    Column("decision", Text),
+    Column("decided_by", Text),
+    Column("decided_at", Text),
+    Column("updated_at", Text, nullable=False),
+)
+
+breach_notices = Table(
+    "breach_notices",
+    metadata,
+    Column("breach_id", Text, ForeignKey("breaches.breach_id"), primary_key=True),
+    Column("duty", Text, primary_key=True),
+    Column("sent_at", Text, nullable=False),
+    Column("sent_by", Text, nullable=False),
+    Column("reference", Text, nullable=False),
+)
+
 outbox = Table(
     "outbox",
     metadata,
