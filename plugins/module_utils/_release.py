@@ -25,7 +25,7 @@ _LINE = re.compile(r"\A([0-9a-f]{64}) [ *](.+)\Z")
 # What a running release adds to its own directory.
 _BYPRODUCTS = frozenset(("__pycache__",))
 _HISTORY_BYTES = 256 * 1024
-_LARGEST_MANIFEST = 32 * 1024 * 1024
+LARGEST_MANIFEST = 32 * 1024 * 1024
 
 
 class ReleaseRoot:
@@ -109,14 +109,14 @@ class ReleaseRoot:
                 raise Refused("release %s has no %s" % (version, MANIFEST), "make it with sha256sum when releasing")
             return 0
         with open(path, "rb") as stream:
-            content = stream.read(_LARGEST_MANIFEST)
+            content = stream.read(LARGEST_MANIFEST)
         if manifest_sha256 and hashlib.sha256(content).hexdigest() != manifest_sha256.lower():
             raise Refused("the manifest of release %s is not the one that was published" % version, "release it anew")
-        listed = _listed_files(content, path)
+        listed = manifest_files(content, path)
         for relative, digest in sorted(listed.items()):
-            if _digest(os.path.join(directory, relative)) != digest:
+            if file_digest(os.path.join(directory, relative)) != digest:
                 raise Refused("release %s: %s is missing or was altered" % (version, relative), "release it anew")
-        added = sorted(set(_files_of(directory)) - set(listed) - {MANIFEST})
+        added = sorted(set(files_of(directory)) - set(listed) - {MANIFEST})
         if added:
             raise Refused("release %s: %s is not in its manifest" % (version, added[0]), "find out who put it there")
         return len(listed)
@@ -142,7 +142,12 @@ class ReleaseRoot:
         append_line(os.path.join(self.path, "history.jsonl"), json.dumps(entry, sort_keys=True), 0o644)
 
 
-def _listed_files(content: bytes, path: str) -> t.Dict[str, str]:
+def manifest_files(content: bytes, path: str) -> t.Dict[str, str]:
+    """File to digest, as the lines of `sha256sum` say.
+
+    :param path: of the manifest, for what is wrong with it.
+    :raises Refused: a line is none of sha256sum, or names a file outside the release.
+    """
     listed = {}
     for number, line in enumerate(content.decode(errors="replace").splitlines(), start=1):
         match = _LINE.match(line)
@@ -153,14 +158,16 @@ def _listed_files(content: bytes, path: str) -> t.Dict[str, str]:
     return listed
 
 
-def _files_of(directory: str) -> t.Iterator[str]:
+def files_of(directory: str) -> t.Iterator[str]:
+    """Every file of a release, relative; what it makes itself when it runs is left out."""
     for parent, directories, names in os.walk(directory):
         directories[:] = [name for name in directories if name not in _BYPRODUCTS]
         for name in names:
             yield os.path.relpath(os.path.join(parent, name), directory)
 
 
-def _digest(path: str) -> t.Optional[str]:
+def file_digest(path: str) -> t.Optional[str]:
+    """SHA-256 in hexadecimal; None when there is no such file."""
     digest = hashlib.sha256()
     try:
         with open(path, "rb") as stream:

@@ -14,7 +14,9 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls i
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Change, StepAction
 
 _COLLECTION = "codeblue.recovery."
-_READ_ONLY = frozenset(("file_read_stream", "machine_evidence", "postgresql_status", "postgresql_verify_backup"))
+_READ_ONLY = frozenset(
+    ("file_read_stream", "http_probe", "machine_evidence", "postgresql_status", "postgresql_verify_backup")
+)
 _SECONDS = 120.0
 # Reading a whole database takes longer; their own `timeout` says how long.
 _LONGEST_SECONDS = {
@@ -60,7 +62,12 @@ class MachineModuleAction(StepAction):
 
     @staticmethod
     def _reads_only(module: str, arguments: dict[str, t.Any]) -> bool:
-        return module in _READ_ONLY or (module == "release_switch" and arguments.get("mode") == "list")
+        return (
+            module in _READ_ONLY
+            or (module == "release_switch" and arguments.get("mode") == "list")
+            or (module == "release_restore" and arguments.get("mode", "inspect") != "restore")
+            or (module == "feature_flag" and not arguments.get("flags"))
+        )
 
     def _service_of_this_machine(self) -> str:
         """A service whose lease this process holds and which runs on this machine.
