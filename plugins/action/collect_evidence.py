@@ -6,16 +6,33 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
+import json
 import typing as t
-from pathlib import Path
+import zlib
+from dataclasses import dataclass
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._duration import parse_duration
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineAnswer, MachineCall
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import StepAction
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineCall
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import OpenRun, StepAction
+
+try:
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._evidence_custody import CustodyEntry
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._evidence_store import (
+        LARGEST_PIECE,
+        EvidenceStore,
+        Piece,
+        evidence_directory,
+    )
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._recipients import Recipients
+except ImportError:
+    # StepAction says which package is missing.
+    pass
 
 # On top of the module's own time box: the connection and the start of Python.
 _START_SECONDS = 5.0
+_NAME = "machine"
+_FILE = "file:"
 
 
 class ActionModule(StepAction):
@@ -35,82 +52,118 @@ class ActionModule(StepAction):
         if self.check_mode:
             return {"codeblue": {"target": ", ".join(self.targets), "summary": f"would take evidence for {within:g} s"}}
         gate = self.open_run(self.targets[0])
-        files = self._files()
+        store = self._store(gate, arguments)
+        wanted = self._wanted()
+        earlier = {machine: store.taken(machine, _NAME) for machine in wanted}
         answers = self.look(
             [
                 MachineCall(
                     machine,
                     "codeblue.recovery.machine_evidence",
                     {
-                        "log_files": logs,
-                        "hashed_files": hashed,
+                        "log_files": looked_at.log_files,
+                        "hashed_files": looked_at.hashed_files,
+                        "units": looked_at.units,
                         "timeout": within,
                         "bytes_per_log": arguments["bytes_per_log"],
                     },
                     within + _START_SECONDS,
                 )
-                for machine, (logs, hashed) in files.items()
+                for machine, looked_at in wanted.items()
+                if earlier[machine] is None
             ]
         )
-        kept = [self._keep(gate, answer, arguments) for answer in answers]
-        missing = [answer.machine for answer in answers if answer.result is None]
-        said = f"evidence of {len(kept) - len(missing)} machines"
+        taken = {machine: entry for machine, entry in earlier.items() if entry is not None}
+        missing = []
+        for answer in answers:
+            if answer.result is None:
+                missing.append(answer.machine)
+                why = answer.unreachable or answer.failure or "no answer"
+                gate.store.record(
+                    gate.run_id, "evidence", {"target": answer.machine, "name": _NAME, "summary": why[:300]}
+                )
+            else:
+                taken[answer.machine] = self._keep(store, answer.machine, answer.result)
+        said = f"evidence of {len(taken)} machines, {sum(len(entry.pieces) for entry in taken.values())} pieces"
         if missing:
             said += f", none of {', '.join(missing)}"
         if not arguments["recipients"]:
             said += "; only hashes are kept, because codeblue_evidence_recipients names nobody to encrypt it to"
         return {
-            "evidence": [each for each in kept if each],
+            "evidence": [self._told(store, entry) for entry in taken.values()],
             "missing": missing,
             "codeblue": {"target": ", ".join(self.targets), "summary": said},
         }
 
-    def _files(self) -> dict[str, tuple[list[str], list[str]]]:
-        """Machine to its logs and the files whose hashes matter."""
-        found: dict[str, tuple[list[str], list[str]]] = {}
+    @staticmethod
+    def _store(gate: OpenRun, arguments: dict[str, t.Any]) -> EvidenceStore:
+        recipients = arguments["recipients"]
+        return EvidenceStore(
+            evidence_directory(arguments["directory"]),
+            gate.run_id,
+            gate.store,
+            Recipients.parse(recipients, "codeblue_evidence_recipients") if recipients else None,
+        )
+
+    def _wanted(self) -> dict[str, _LookedAt]:
+        """What matters on which machine: logs, files with hashes, units whose processes are looked at."""
+        found: dict[str, _LookedAt] = {}
         for service in self.services(self.targets).values():
             if service.host is None:
                 continue
             for machine in service.host.machines():
-                found.setdefault(machine, ([], []))
+                found.setdefault(machine, _LookedAt([], [], []))
             for instance in service.host.instances.values():
-                logs, hashed = found[instance.machine]
-                logs += [each for each in instance.log_files if each not in logs]
-                hashed += [each for each in instance.config_files if each not in hashed]
+                here = found[instance.machine]
+                here.log_files += [each for each in instance.log_files if each not in here.log_files]
+                hashed = [*instance.config_files, *([instance.release_root] if instance.release_root else [])]
+                here.hashed_files += [each for each in hashed if each not in here.hashed_files]
+                here.units.append(instance.process.as_arguments())
         return found
 
-    def _keep(self, gate: t.Any, answer: MachineAnswer, arguments: dict[str, t.Any]) -> dict[str, t.Any] | None:
-        if answer.result is None:
-            why = answer.unreachable or answer.failure or "no answer"
-            gate.store.record(
-                gate.run_id, "evidence", {"target": answer.machine, "name": "machine", "summary": why[:300]}
-            )
-            return None
-        content = base64.b64decode(answer.result["content"])
-        fields: dict[str, t.Any] = {
-            "target": answer.machine,
-            "name": "machine",
-            "sha256": hashlib.sha256(content).hexdigest(),
-            "size_bytes": len(content),
+    @staticmethod
+    def _keep(store: EvidenceStore, machine: str, result: dict[str, t.Any]) -> CustodyEntry:
+        """One piece for each part; the hashes of files together are one."""
+        unpack = zlib.decompressobj(wbits=31)
+        document = unpack.decompress(base64.b64decode(result["content"]), LARGEST_PIECE)
+        summary = result["summary"]
+        if not unpack.eof or hashlib.sha256(document).hexdigest() != summary["sha256"]:
+            raise CodeblueError(f"the evidence of {machine} was damaged on its way")
+        parts = json.loads(document)
+        hashes = {name: part for name, part in parts.items() if name.startswith(_FILE)}
+        whole = {name: part for name, part in parts.items() if name not in hashes}
+        pieces = [Piece(name, _as_bytes(part)) for name, part in {**whole, "file_hashes": hashes}.items()]
+        left_out = f"; left out: {', '.join(summary['left_out'])}" if summary["left_out"] else ""
+        return store.keep(machine, _NAME, pieces, machine, f"{len(pieces)} pieces in {summary['seconds']} s{left_out}")
+
+    @staticmethod
+    def _told(store: EvidenceStore, entry: CustodyEntry) -> dict[str, t.Any]:
+        """Hashes, counts and names: what may stand in a result."""
+        kept = any(piece.file for piece in entry.pieces)
+        return {
+            "target": entry.target,
+            "name": entry.name,
+            "sha256": entry.sha256,
+            "size_bytes": entry.size_bytes,
+            "pieces": [
+                {"name": piece.name, "sha256": piece.sha256, "size_bytes": piece.size_bytes} for piece in entry.pieces
+            ],
+            "custody_sha256": entry.digest,
+            **({"location": str(store.directory), "recipients": entry.recipients} if kept else {}),
         }
-        if arguments["recipients"]:
-            from ansible_collections.codeblue.recovery.plugins.plugin_utils._recipients import Recipients
-
-            recipients = Recipients.parse(arguments["recipients"])
-            place = _directory(arguments["directory"]) / gate.run_id / f"{answer.machine}.json.gz.age"
-            place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            handle = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with open(handle, "wb") as file:
-                file.write(recipients.encrypt(content))
-                file.flush()
-                os.fsync(file.fileno())
-            fields |= {"location": str(place), "recipients": recipients.fingerprint}
-        gate.store.record(gate.run_id, "evidence", fields)
-        return fields
 
 
-def _directory(given: str | None) -> Path:
-    if given:
-        return Path(given)
-    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(state) / "codeblue" / "evidence"
+@dataclass
+class _LookedAt:
+    """Of one machine."""
+
+    log_files: list[str]
+    hashed_files: list[str]
+    units: list[dict[str, str]]
+
+
+def _as_bytes(part: t.Any) -> bytes:
+    """Logs as they are, everything else as JSON."""
+    if isinstance(part, dict) and isinstance(part.get("tail"), str):
+        return t.cast(str, part["tail"]).encode()
+    return json.dumps(part, sort_keys=True, indent=1).encode()

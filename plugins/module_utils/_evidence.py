@@ -13,6 +13,12 @@ import typing as t
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._atomic_file import read_tail
 from ansible_collections.codeblue.recovery.plugins.module_utils._deadline import Deadline
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
+from ansible_collections.codeblue.recovery.plugins.module_utils._evidence_processes import (
+    connections,
+    process_state,
+    with_descendants,
+)
 from ansible_collections.codeblue.recovery.plugins.module_utils._proc import command_line, list_processes
 
 State = t.Dict[str, t.Any]
@@ -23,7 +29,7 @@ LARGEST_RESULT = 2 * 1024 * 1024
 _MOST_PROCESSES = 2000
 _MOST_CONNECTIONS = 5000
 _HASH_BLOCK = 1 << 20
-_TCP_STATES = {"01": "ESTABLISHED", "02": "SYN_SENT", "06": "TIME_WAIT", "08": "CLOSE_WAIT", "0A": "LISTEN"}
+_MOST_HASHED_FILES = 2000
 
 
 class EvidenceCollector:
@@ -39,15 +45,27 @@ class EvidenceCollector:
         self._parts: t.Dict[str, t.Any] = {}
         self.left_out: t.List[str] = []
 
-    def collect(self, log_files: t.Sequence[str], hashed_files: t.Sequence[str], disks: t.Sequence[str]) -> None:
-        """Everything, the most fleeting first."""
+    def collect(
+        self,
+        log_files: t.Sequence[str],
+        hashed_files: t.Sequence[str],
+        disks: t.Sequence[str],
+        main_pids: t.Optional[t.Callable[[], t.Sequence[int]]] = None,
+    ) -> None:
+        """Everything, the most fleeting first.
+
+        :param hashed_files: files, or directories with all files below them.
+        :param main_pids: gives the main processes of the units whose memory maps and open files matter.
+        """
+        self._part("connections", lambda: connections(_MOST_CONNECTIONS))
         self._part("processes", _processes)
-        self._part("connections", _connections)
+        if main_pids is not None:
+            self._part("service_processes", lambda: [process_state(each) for each in with_descendants(main_pids())])
         self._part("load", lambda: _load(disks))
         for path in log_files:
             self._part("log:" + path, lambda path=path: self._log(path))  # type: ignore[misc]
         for path in hashed_files:
-            self._part("file:" + path, lambda path=path: self._hash(path))  # type: ignore[misc]
+            self._part("file:" + path, lambda path=path: self._hashes(path))  # type: ignore[misc]
 
     def pack(self) -> t.Tuple[str, State]:
         """The parts, compressed and encoded, with a summary that holds hashes and sizes only.
@@ -79,6 +97,8 @@ class EvidenceCollector:
             self._parts[name] = collect()
         except OSError as error:
             self._parts[name] = {"error": error.strerror or str(error)}
+        except CodeblueError as error:
+            self._parts[name] = {"error": error.message}
         except _OutOfTime:
             self.left_out.append(name)
 
@@ -86,6 +106,23 @@ class EvidenceCollector:
         if not os.path.isfile(path):
             return {"error": "no regular file"}
         return {"bytes": os.path.getsize(path), "tail": read_tail(path, self._bytes_per_log).decode(errors="replace")}
+
+    def _hashes(self, path: str) -> State:
+        """Of a file, or of the files below a directory by their path in it."""
+        if not os.path.isdir(path):
+            return self._hash(path)
+        found: State = {}
+        for folder, folders, names in os.walk(path):
+            folders.sort()
+            for name in sorted(names):
+                place = os.path.join(folder, name)
+                if os.path.islink(place):
+                    found[os.path.relpath(place, path)] = {"link": os.readlink(place)}
+                else:
+                    found[os.path.relpath(place, path)] = self._hash(place)
+                if len(found) >= _MOST_HASHED_FILES:
+                    return {"files": found, "left_out": "all after the first %d" % _MOST_HASHED_FILES}
+        return {"files": found}
 
     def _hash(self, path: str) -> State:
         if not os.path.isfile(path):
@@ -121,40 +158,6 @@ def _processes() -> t.List[State]:
         }
         for process in list_processes()[:_MOST_PROCESSES]
     ]
-
-
-def _connections() -> t.List[State]:
-    found = []
-    for name in ("tcp", "tcp6"):
-        path = "/proc/net/" + name
-        if not os.path.exists(path):
-            continue
-        with open(path, encoding="ascii") as stream:
-            next(stream)
-            for line in stream:
-                fields = line.split()
-                found.append(
-                    {
-                        "local": _endpoint(fields[1]),
-                        "remote": _endpoint(fields[2]),
-                        "state": _TCP_STATES.get(fields[3], fields[3]),
-                        "uid": int(fields[7]),
-                    }
-                )
-                if len(found) >= _MOST_CONNECTIONS:
-                    return found
-    return found
-
-
-def _endpoint(text: str) -> str:
-    """An address of /proc/net/tcp: words of 32 bits in the machine's byte order."""
-    host, port = text.split(":")
-    raw = b"".join(bytes.fromhex(host[start : start + 8])[::-1] for start in range(0, len(host), 8))
-    if len(raw) == 4:
-        address = ".".join(str(byte) for byte in raw)
-    else:
-        address = "[%s]" % ":".join("%x" % int.from_bytes(raw[at : at + 2], "big") for at in range(0, 16, 2))
-    return "%s:%d" % (address, int(port, 16))
 
 
 def _load(disks: t.Sequence[str]) -> State:

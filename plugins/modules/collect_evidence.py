@@ -11,11 +11,14 @@ short_description: Take evidence from all machines of the targets before anythin
 version_added: 0.1.0
 author: codeblue.recovery contributors (@codeblue-recovery)
 description:
-  - Collects the ends of the logs, the processes, the connections and the hashes of configuration files from all
-    machines at once, within a fixed time. A machine that does not answer is named and not waited for.
-  - The content is encrypted to O(recipients) before it is written on the controller. Without recipients only its hash
-    and size are kept.
-  - Hashes, sizes and places go into the record of the run.
+  - Collects connections, processes, memory maps and open files of the services' processes, the ends of the logs and the
+    hashes of configuration and release files from all machines at once, within a fixed time. A machine that does not
+    answer is named and not waited for.
+  - Each piece is encrypted to O(recipients) before it is written on the controller. Without recipients only hashes
+    and sizes are kept.
+  - A custody record says who took what, when and from which machine, with the SHA-256 of every piece before and after
+    its encryption; its digests go into the record of the run. C(codeblue evidence) lists, verifies and exports.
+  - A run takes the evidence of a machine once. When it is resumed, what was taken before the first change stands.
   - Runs once for all hosts of the play. Its task says C(run_once=true) as well.
 options:
   within:
@@ -28,7 +31,7 @@ options:
     elements: str
     default: []
   directory:
-    description: Where evidence is kept. C(codeblue/evidence) in C($XDG_STATE_HOME) when it is left out.
+    description: Where evidence is kept on the controller. C(codeblue/evidence) in C($XDG_STATE_HOME) when it is left out.
     type: path
   bytes_per_log:
     description: How many bytes of the end of each log are taken.
@@ -59,12 +62,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 evidence:
-  description: For each machine that answered hash and size, and where its evidence lies when it was kept.
+  description: For each machine that answered hashes and sizes, and where its evidence lies when it was kept.
   returned: when not in check mode
   type: list
   elements: dict
   sample: [{target: app1, name: machine, size_bytes: 20511,
-    sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08}]
+    sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08,
+    pieces: [{name: connections, size_bytes: 911, sha256: 60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752}]}]
 missing:
   description: The machines that did not answer.
   returned: when not in check mode
@@ -80,7 +84,7 @@ codeblue:
   sample:
     stage: evidence
     target: patient_db
-    summary: evidence of 3 machines
+    summary: evidence of 3 machines, 27 pieces
     changed: false
 """
 

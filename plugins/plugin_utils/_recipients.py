@@ -1,9 +1,9 @@
 # Copyright: codeblue.recovery contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Who can read a snapshot: age recipients for writing, age identities for reading.
+"""Who can read a snapshot or evidence: age recipients for writing, age identities for reading.
 
 Writing needs public recipients only. The identity that reads belongs outside the blast radius: not on the
-machines that are snapshotted, and on the controller only while something is restored or proven.
+machines that are snapshotted, and on the controller only while something is restored, proven or looked at.
 """
 
 from __future__ import annotations
@@ -34,11 +34,12 @@ class Recipients:
     _parsed: tuple[t.Any, ...] = field(repr=False, compare=False)
 
     @classmethod
-    def parse(cls, values: Sequence[str]) -> Recipients:
-        """From `codeblue_snapshot_recipients`.
+    def parse(cls, values: Sequence[str], setting: str = "codeblue_snapshot_recipients") -> Recipients:
+        """From a setting of the inventory.
 
         :param values: each an age recipient (`age1…`), an SSH public key, or the path of a file with one per
             line, where empty lines and lines that begin with # count for nothing.
+        :param setting: its name, for errors.
         :raises BadInput: there is none, or one of them is not a public key.
         """
         keys: list[str] = []
@@ -48,9 +49,7 @@ class Recipients:
             else:
                 keys.extend(_lines(Path(value), "recipients"))
         if not keys:
-            raise BadInput(
-                "codeblue_snapshot_recipients names nobody", "add an age recipient, as age-keygen prints it (age1…)"
-            )
+            raise BadInput(f"{setting} names nobody", "add an age recipient, as age-keygen prints it (age1…)")
         unique = tuple(sorted(set(keys)))
         return cls(unique, tuple(_parse_recipient(key) for key in unique))
 
@@ -62,6 +61,14 @@ class Recipients:
     def encrypt(self, plaintext: bytes) -> bytes:
         """An age file that each of the recipients can read."""
         return t.cast(bytes, pyrage.encrypt(plaintext, self._parsed))
+
+    def encrypt_stream(self, source: t.Any, target: t.Any) -> None:
+        """As `encrypt`, block by block.
+
+        :param source: has `read`.
+        :param target: has `write` and `flush`.
+        """
+        pyrage.encrypt_io(source, target, self._parsed)
 
 
 class Identity:
@@ -98,6 +105,18 @@ class Identity:
         """
         try:
             return t.cast(bytes, pyrage.decrypt(ciphertext, self._parsed))
+        except pyrage.DecryptError:
+            raise CodeblueError(f"it cannot be decrypted with {self.path}: altered, or meant for others") from None
+
+    def decrypt_stream(self, source: t.Any, target: t.Any) -> None:
+        """As `decrypt`, block by block: what was written before an error is worthless.
+
+        :param source: has `read`.
+        :param target: has `write` and `flush`.
+        :raises CodeblueError: it was encrypted to others, or was altered.
+        """
+        try:
+            pyrage.decrypt_io(source, target, self._parsed)
         except pyrage.DecryptError:
             raise CodeblueError(f"it cannot be decrypted with {self.path}: altered, or meant for others") from None
 

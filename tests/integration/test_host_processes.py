@@ -152,9 +152,8 @@ def test_evidence_is_bounded_and_its_hashes_hold(tmp_path: Path) -> None:
     assert parts[f"log:{tmp_path}/missing"] == {"error": "no regular file"}
     assert parts[f"file:{log}"]["sha256"] == hashlib.sha256(log.read_bytes()).hexdigest()
     assert any(process["pid"] == os.getpid() for process in parts["processes"])
-    assert {"local": f"127.0.0.1:{port}", "remote": "0.0.0.0:0", "state": "LISTEN", "uid": os.geteuid()} in parts[
-        "connections"
-    ]
+    listening = {"local": f"127.0.0.1:{port}", "remote": "0.0.0.0:0", "state": "LISTEN", "uid": os.geteuid()}
+    assert {**listening, "pids": [os.getpid()]} in parts["connections"]
     assert result["summary"]["left_out"] == []
 
 

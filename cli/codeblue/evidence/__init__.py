@@ -1,0 +1,1 @@
+"""What `codeblue evidence` does."""
