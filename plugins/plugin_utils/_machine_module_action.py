@@ -15,7 +15,15 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action imp
 
 _COLLECTION = "codeblue.recovery."
 _READ_ONLY = frozenset(
-    ("file_read_stream", "http_probe", "machine_evidence", "postgresql_status", "postgresql_verify_backup")
+    (
+        "access_extract",
+        "file_read_stream",
+        "http_probe",
+        "machine_evidence",
+        "phi_scan",
+        "postgresql_status",
+        "postgresql_verify_backup",
+    )
 )
 _SECONDS = 120.0
 # Reading a whole database takes longer; their own `timeout` says how long.
