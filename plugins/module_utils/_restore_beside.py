@@ -175,13 +175,13 @@ def restore_beside(request: RestoreRequest, deadline: Deadline) -> Beside:
         _configure(request, place, deadline)
         seconds["copy"] = round(deadline.elapsed() - started, 3)
         started = deadline.elapsed()
-        state = _recover(request, place, deadline)
+        state = recover(request, place, deadline)
         seconds["recover"] = round(deadline.elapsed() - started, 3)
     except BaseException:
         stop_server(place)
         remove_place(place)
         raise
-    return _beside(mark_ready(place), request.login, state, seconds)
+    return describe(mark_ready(place), request.login, state, seconds)
 
 
 def running_copy(request: RestoreRequest, deadline: Deadline) -> t.Optional[Beside]:
@@ -198,7 +198,7 @@ def running_copy(request: RestoreRequest, deadline: Deadline) -> t.Optional[Besi
         raise BadInput(
             "%s holds a copy of another backup or target" % request.directory, "remove it first: state=absent"
         )
-    return _beside(place, request.login, _look(place.login(request.login), deadline), {})
+    return describe(place, request.login, _look(place.login(request.login), deadline), {})
 
 
 def discard_unfinished(directory: str) -> bool:
@@ -240,7 +240,8 @@ def stop_beside(directory: str) -> bool:
     return True
 
 
-def _beside(place: BesidePlace, login: Login, state: t.Mapping[str, t.Any], seconds: t.Mapping[str, float]) -> Beside:
+def describe(place: BesidePlace, login: Login, state: t.Mapping[str, t.Any], seconds: t.Mapping[str, float]) -> Beside:
+    """A copy from what it said of itself."""
     return Beside(
         place=place,
         login=place.login(login),
@@ -324,8 +325,8 @@ def _configure(request: RestoreRequest, place: BesidePlace, deadline: Deadline) 
     write_file(os.path.join(place.data_dir, "recovery.signal"), b"", 0o600, owner)
 
 
-def _recover(request: RestoreRequest, place: BesidePlace, deadline: Deadline) -> t.Dict[str, t.Any]:
-    """Start the copy and wait for the target."""
+def recover(request: RestoreRequest, place: BesidePlace, deadline: Deadline) -> t.Dict[str, t.Any]:
+    """Start the copy and wait for the target; what it says of itself then."""
     process = start_server(place, request.login)
     login = place.login(request.login)
     # A target that pauses is reached when replay is paused; without one, recovery ends by itself.
