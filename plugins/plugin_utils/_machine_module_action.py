@@ -72,7 +72,7 @@ class MachineModuleAction(StepAction):
     def _reads_only(module: str, arguments: dict[str, t.Any]) -> bool:
         return (
             module in _READ_ONLY
-            or (module == "release_switch" and arguments.get("mode") == "list")
+            or (module in ("release_switch", "configuration_switch") and arguments.get("mode") == "list")
             or (module == "release_restore" and arguments.get("mode", "inspect") != "restore")
             or (module == "feature_flag" and not arguments.get("flags"))
         )
