@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import load_card
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import PRECEDENCES, load_card
 
 _MADE_BY = "<!-- Made from runbook.yml and the playbook by `python -m codeblue.documents`. Change those. -->"
 _APPROVER_NAMES = {
@@ -109,10 +109,24 @@ def _detection(card: Mapping[str, Any]) -> Lines:
     for criterion in detection["criteria"]:
         yield _row(f"`{criterion['id']}`", criterion["description"], _condition(criterion))
     yield ""
+    yield _precedence(detection["precedence"])
+    yield ""
     yield (
         "These are the times of production. The lab divides them by 60. `codeblue run` confirms a finding with as many "
         "failures in a row, and as far apart, as the inventory says. When none fires, nothing is changed without "
         '`--because "…"`.'
+    )
+
+
+def _precedence(own: str) -> str:
+    """Where the card stands among those that may fire at the same time."""
+    place = PRECEDENCES.index(own)
+    before, after = PRECEDENCES[:place], PRECEDENCES[place + 1 :]
+    parts = [f"after those for {', '.join(before)}"] if before else []
+    parts += [f"before those for {', '.join(after)}"] if after else []
+    return (
+        f"When the criteria of several runbooks fire, this one is for `{own}` and comes {' and '.join(parts)}; "
+        "`codeblue doctor -i INVENTORY --criteria` names the runbook to begin with."
     )
 
 

@@ -37,6 +37,9 @@ SECTIONS = (
     "post_incident",
 )
 SEVERITIES = ("SEV1", "SEV2", "SEV3", "SEV4")
+#: What is at stake when the criteria fire, in the order in which it matters when several cards' do: what grows with
+#: every minute and is destroyed by clumsy help comes before what is away, and that before what is slow.
+PRECEDENCES = ("intrusion", "exposure", "integrity", "outage", "service", "performance")
 APPROVERS = ("engineer", "technical_lead", "cto", "compliance_officer")
 MOMENTS = ("detected", "acted", "recovered", "failed")
 #: What a communication template may have in braces. All of it is known to the run; none of it is patient data.
@@ -118,7 +121,10 @@ class Template:
 
 @dataclass(frozen=True)
 class Card:
-    """What a run needs of a card. `content` is the whole of it, for documents."""
+    """What a run needs of a card. `content` is the whole of it, for documents.
+
+    :param precedence: one of `PRECEDENCES`; orders the cards whose criteria fire, see `_detection_order`.
+    """
 
     id: str
     title: str
@@ -128,6 +134,7 @@ class Card:
     faults: tuple[str, ...]
     approval: ApprovalPolicy
     irreversible: tuple[Irreversible, ...]
+    precedence: str
     criteria: tuple[Criterion, ...]
     findings: tuple[str, ...]
     validation_levels: tuple[str, ...]
@@ -206,6 +213,7 @@ def _read(values: TypedMapping, content: Mapping[str, t.Any]) -> Card:
         faults=values.texts("faults", required=True),
         approval=_read_approval(values.child("approval")),
         irreversible=tuple(_read_irreversible(item) for item in values.listed("irreversible")),
+        precedence=detection.choice("precedence", PRECEDENCES),
         criteria=read_criteria(detection),
         findings=tuple(item.text("id") for item in values.child("diagnosis").listed("findings")),
         validation_levels=validation.texts("levels", required=True, choices=LEVELS),

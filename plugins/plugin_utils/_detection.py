@@ -67,13 +67,9 @@ def detect(card: Card, services: Mapping[str, Service], level: str = "deep") -> 
     """
     started = time.monotonic()
     checks: dict[str, Checks] = {name: service.checks for name, service in services.items()}
-    interval = max((each.interval for each in checks.values()), default=0.0)
-    consecutive = max((each.consecutive for each in checks.values()), default=1)
-    profile = confirmation_profile(interval, consecutive)
-    kinds = {name: service.kind for name, service in services.items()}
 
     def judge(observations: Sequence[CheckResult]) -> list[CriterionResult]:
-        return evaluate(card.criteria, Observations(checks=observations), time.time(), profile, kinds)
+        return evaluate_card(card, services, observations, time.time())
 
     confirmation = confirm(
         plan_checks(checks, level, signals=True), deadline=_DETECTION_SECONDS, enough=lambda seen: fires(judge(seen))
@@ -87,6 +83,21 @@ def detect(card: Card, services: Mapping[str, Service], level: str = "deep") -> 
         first_failed_at=min(failing, default=None),
         seconds=time.monotonic() - started,
     )
+
+
+def evaluate_card(
+    card: Card, services: Mapping[str, Service], observations: Sequence[CheckResult], now: float
+) -> list[CriterionResult]:
+    """What the criteria of a card say about services; other services' observations are not looked at.
+
+    :param services: the targets and the services that depend on them.
+    :param now: Unix seconds; observations after it are not looked at.
+    """
+    interval = max((service.checks.interval for service in services.values()), default=0.0)
+    consecutive = max((service.checks.consecutive for service in services.values()), default=1)
+    kinds = {name: service.kind for name, service in services.items()}
+    seen = Observations(checks=[each for each in observations if each.target in services])
+    return evaluate(card.criteria, seen, now, confirmation_profile(interval, consecutive), kinds)
 
 
 def dependents_of(
