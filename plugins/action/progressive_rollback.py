@@ -11,35 +11,24 @@ from __future__ import annotations
 import time
 import typing as t
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_runner import run_checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import plan_checks
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineCall
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import Instance
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._patience import patience
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Change, StepAction
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._release_changes import (
+    KIND,
+    Candidate,
+    candidate_of,
+    list_call,
+    restart_change,
+    switch_change,
+    with_releases,
+)
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import StepAction
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._validation import validate
 
-KIND = "release"
-_LOOK_SECONDS = 8.0
-_RESTART_SECONDS = 20.0
 _PAUSE = 0.1
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A service whose newest release can be rolled back.
-
-    :param good: the version that was current before and is not marked bad.
-    :param deployed_at: when the present version became current, as the history has it.
-    """
-
-    service: str
-    bad: str
-    good: str
-    deployed_at: str
 
 
 class ActionModule(StepAction):
@@ -97,62 +86,24 @@ class ActionModule(StepAction):
             if self.check_mode
             else {each.version for each in self.open_run(service.name).store.bad_versions(service.name, KIND)}
         )
-        instances = _with_releases(service)
-        answers = self.look(
-            [
-                MachineCall(
-                    instance.machine,
-                    "codeblue.recovery.release_switch",
-                    {"release_root": instance.release_root, "mode": "list"},
-                    _LOOK_SECONDS,
-                    check_mode=True,
-                )
-                for instance in instances
-            ]
-        )
+        instances = with_releases(service)
+        answers = self.look([list_call(instance) for instance in instances])
         seen = [answer.result for answer in answers if answer.result is not None]
-        return [candidate for each in seen[:1] if (candidate := _candidate(service.name, each, marked)) is not None]
+        return [candidate for each in seen[:1] if (candidate := candidate_of(service.name, each, marked)) is not None]
 
     def _roll_back(self, service: Service, candidate: Candidate) -> None:
         """All instances at once: the service is down, there is no traffic to keep."""
-        reason = f"rolled back from {candidate.bad}"
         if not self.check_mode:
             # Marked before the switch: a crash in between must not make the bad version look good.
             run = self.open_run(service.name)
             run.store.mark_bad(service.name, KIND, candidate.bad, run.run_id, "the service failed with it")
-        instances = _with_releases(service)
-        switches = [
-            Change(
-                action=f"switch_{instance.machine}_to_{candidate.good}",
-                machine=instance.machine,
-                module="release_switch",
-                arguments={"release_root": instance.release_root, "version": candidate.good, "reason": reason},
-                decision={"from": candidate.bad, "to": candidate.good, "reason": "the newest change of what fails"},
-                target=service.name,
-            )
-            for instance in instances
-        ]
+        instances = with_releases(service)
+        why = "the newest change of what fails"
+        switches = [switch_change(service, each, candidate.bad, candidate.good, why) for each in instances]
         for ended in self.changes(switches):
             ended.checked()
         restarts = [
-            Change(
-                action=f"restart_{instance.machine}_on_{candidate.good}",
-                machine=instance.machine,
-                module="process_state",
-                arguments={
-                    "units": [
-                        {
-                            **instance.process.as_arguments(),
-                            "state": "restarted",
-                            "wait_for": {"address": instance.address, "port": instance.port},
-                        }
-                    ],
-                    "timeout": _RESTART_SECONDS,
-                },
-                decision={"unit": instance.process.unit, "version": candidate.good},
-                seconds=_RESTART_SECONDS + 10.0,
-                target=service.name,
-            )
+            restart_change(service, instance, f"restart_{instance.machine}_on_{candidate.good}")
             for instance in instances
         ]
         for ended in self.changes(restarts):
@@ -180,22 +131,3 @@ class ActionModule(StepAction):
             return "no release is left to roll back" if failing else "nothing to roll back"
         said = f"{verb} " + ", ".join(f"{each['service']} from {each['from']} to {each['to']}" for each in rolled)
         return said + (f"; still failing: {', '.join(sorted(failing))}" if failing and not self.check_mode else "")
-
-
-def _with_releases(service: Service) -> list[Instance]:
-    return [each for each in service.require_host().instances.values() if each.release_root is not None]
-
-
-def _candidate(service: str, seen: Mapping[str, t.Any], marked: set[str]) -> Candidate | None:
-    """The version before the current one that is there and is not bad; None when there is none."""
-    current = (seen.get("before") or {}).get("current")
-    history = [each for each in seen.get("history", []) if each.get("version")]
-    if not current or not history:
-        return None
-    earlier = [each["version"] for each in history if each["version"] != current]
-    available = set(seen.get("available", []))
-    good = next((each for each in earlier if each in available and each not in marked), None)
-    if good is None:
-        return None
-    since: Mapping[str, t.Any] = next((each for each in history if each["version"] == current), {})
-    return Candidate(service, str(current), str(good), str(since.get("deployed_at") or ""))

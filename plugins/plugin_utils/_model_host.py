@@ -8,6 +8,7 @@ import difflib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_features import Feature, read_feature
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._typed_mapping import TypedMapping
 
 MANAGERS = ("supervisor", "systemd")
@@ -115,7 +116,10 @@ class Credential:
 
 @dataclass(frozen=True)
 class Instance:
-    """One running copy of a service on a machine; the machine names it."""
+    """One running copy of a service on a machine; the machine names it.
+
+    :param release_copies: directories of the machine with copies of releases, as they were delivered, by version.
+    """
 
     machine: str
     address: str
@@ -124,6 +128,7 @@ class Instance:
     release_root: str | None = None
     config_files: tuple[str, ...] = ()
     log_files: tuple[str, ...] = ()
+    release_copies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,7 @@ class HostPlatform:
     credentials: Mapping[str, Credential] = field(default_factory=dict)
     instances: Mapping[str, Instance] = field(default_factory=dict)
     flags_file: str | None = None
+    features: Mapping[str, Feature] = field(default_factory=dict)
 
     def machines(self) -> tuple[str, ...]:
         """All machines behind the service, each once, members and instances first."""
@@ -144,6 +150,7 @@ class HostPlatform:
         if self.gateway is not None:
             names.append(self.gateway.machine)
         names += [consumer.machine for each in self.credentials.values() for consumer in each.consumers]
+        names += [place.machine for feature in self.features.values() for place in feature.places]
         return tuple(dict.fromkeys(names))
 
 
@@ -178,6 +185,9 @@ class _HostReader:
             credentials=credentials,
             instances=instances,
             flags_file=self._optional_path(values, "flags_file"),
+            features={
+                name: read_feature(item, name, self._inventory_names) for name, item in values.children("features")
+            },
         )
         values.finish()
         return platform
@@ -228,6 +238,7 @@ class _HostReader:
             release_root=self._optional_path(values, "release_root"),
             config_files=self._paths(values, "config_files"),
             log_files=self._paths(values, "log_files"),
+            release_copies=self._paths(values, "release_copies"),
         )
         values.finish()
         return instance

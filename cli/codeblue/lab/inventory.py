@@ -233,7 +233,9 @@ class Inventory:
                 "instances": {machine: self._instance(name, machine) for machine in APPLICATION_MACHINES},
                 "gateway": self._backend(name, APPLICATION_MACHINES),
                 "flags_file": str(self.layout.flags_file(name)),
+                **({"features": {"triage": self._triage()}} if name == "ai" else {}),
             },
+            **({"codeblue_phi": self._phi()} if name == "records" else {}),
             "codeblue_checks": {
                 **_CHECK_PACE,
                 "shallow": [
@@ -253,9 +255,28 @@ class Inventory:
                     }
                     for machine in APPLICATION_MACHINES
                 ],
-                "signals": [],
+                "signals": self._signals(name),
                 "thresholds": {"response": "500ms", "error_rate": 0.001},
             },
+        }
+
+    def _signals(self, service: str) -> list[dict[str, Any]]:
+        if service != "records":
+            return []
+        return [self._signal(name, service, "exposure") for name in ("phi_in_logs", "public_records")]
+
+    def _phi(self) -> dict[str, Any]:
+        """What is about patients at records, and whose duty it is."""
+        return {
+            "identifiers": {"patient_ref": r"\bsynthetic-[0-9]{4}\b"},
+            "fields": {"note": "clinical_text"},
+            "refused_requests": ["/records/1"],
+            "access_logs": {machine: [str(self.layout.access_log(machine, "records"))] for machine in APPLICATION_MACHINES},
+            "blocked_paths_file": str(self.layout.blocked_paths),
+            "organisation": "Example Clinic",
+            "contact": {"telephone": "the number in the lab's handbook", "email": "privacy@clinic.invalid"},
+            "state": "NY",
+            "time_zone": "America/New_York",
         }
 
     def _signal(self, name: str, service: str, topic: str) -> dict[str, Any]:
@@ -271,6 +292,18 @@ class Inventory:
             "release_root": str(self.layout.release_root(machine, service)),
             "config_files": [str(self.layout.service_config(machine, service)), str(self.layout.flags_file(service))],
             "log_files": [str(self.layout.service_log(machine, service))],
+            "release_copies": [str(self.layout.artifacts(machine))],
+        }
+
+    def _triage(self) -> dict[str, Any]:
+        """What records uses of ai, and can do without."""
+        return {
+            "used_by": "records",
+            "enabled": "ai_enabled",
+            "share": "ai_share",
+            "places": [
+                {"machine": machine, "file": str(self.layout.flags_file("records"))} for machine in APPLICATION_MACHINES
+            ],
         }
 
     def _consumer(self, service: str, role: str, machine: str) -> dict[str, Any]:
