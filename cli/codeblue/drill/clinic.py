@@ -80,6 +80,7 @@ class Clinic:
 
     def _wrong_parts(self) -> list[str]:
         from codeblue.lab.layout import DATABASE_MEMBERS, FAULT_UNITS
+        from codeblue.lab.phi_faults import leftovers
         from codeblue.lab.releases import GOOD
 
         first, second = DATABASE_MEMBERS
@@ -95,6 +96,7 @@ class Clinic:
             if (each["state"] == "RUNNING") == (name in FAULT_UNITS)
         ]
         found += [f"{where} has release {version}" for where, version in status.releases.items() if version != GOOD]
+        found += leftovers(self.lab.layout)
         return found + (_settings_left(self.lab, first) if status.primary == first else [])
 
 

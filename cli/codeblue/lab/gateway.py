@@ -73,7 +73,10 @@ listen {backend}
     timeout http-request 5s
     timeout server 5s
     option redispatch
+    option forwardfor
     option httpchk GET /health/live
+    # Paths that were found to give away what they must not; filled at run time, read again at a start.
+    http-request deny deny_status 403 if {{ path,url_dec -m beg -f {blocked_paths} }}
 {servers}"""
 
 
@@ -114,8 +117,15 @@ class HAProxy:
                 f"    server {machine} 127.0.0.1:{self.state.ports[instance_port_name(service, machine)]} check\n"
                 for machine in APPLICATION_MACHINES
             ]
-            text += _SERVICE.format(backend=service, port=self.front_port(service), servers="".join(instances))
+            text += _SERVICE.format(
+                backend=service,
+                port=self.front_port(service),
+                servers="".join(instances),
+                blocked_paths=self.layout.blocked_paths,
+            )
         write_text(self.layout.gateway_config, text)
+        if not self.layout.blocked_paths.exists():
+            self.layout.blocked_paths.touch(0o644)
         if not self.layout.gateway_state_file.exists():
             self.layout.gateway_state_file.touch(0o644)
 
@@ -163,7 +173,13 @@ class HAProxy:
             for machine in APPLICATION_MACHINES:
                 self.set_state(service, machine, "ready")
                 self.command(f"set weight {service}/{machine} 100%")
+        self.unblock_all_paths()
         self.save_state()
+
+    def unblock_all_paths(self) -> None:
+        """No path is refused any more, now and after a restart."""
+        write_text(self.layout.blocked_paths, "")
+        self.command(f"clear acl {self.layout.blocked_paths}")
 
     def server_states(self) -> dict[str, dict[str, str]]:
         """Backend to server to its status, as `show stat` words it: UP, DOWN, MAINT, DRAIN."""

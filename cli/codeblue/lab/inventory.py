@@ -271,7 +271,9 @@ class Inventory:
             "identifiers": {"patient_ref": r"\bsynthetic-[0-9]{4}\b"},
             "fields": {"note": "clinical_text"},
             "refused_requests": ["/records/1"],
-            "access_logs": {machine: [str(self.layout.access_log(machine, "records"))] for machine in APPLICATION_MACHINES},
+            "access_logs": {
+                machine: [str(self.layout.access_log(machine, "records"))] for machine in APPLICATION_MACHINES
+            },
             "blocked_paths_file": str(self.layout.blocked_paths),
             "organisation": "Example Clinic",
             "contact": {"telephone": "the number in the lab's handbook", "email": "privacy@clinic.invalid"},

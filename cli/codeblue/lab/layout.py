@@ -145,6 +145,11 @@ class Layout:
         return self.machine(GATEWAY_MACHINE) / "haproxy.cfg"
 
     @property
+    def blocked_paths(self) -> Path:
+        """Paths that the gateway refuses, a pattern file of HAProxy."""
+        return self.machine(GATEWAY_MACHINE) / "blocked_paths"
+
+    @property
     def gateway_state_file(self) -> Path:
         return self.machine(GATEWAY_MACHINE) / "haproxy.state"
 
@@ -160,6 +165,14 @@ class Layout:
 
     def service_log(self, machine: str, service: str) -> Path:
         return self.log_dir(machine) / f"{service}.jsonl"
+
+    def access_log(self, machine: str, service: str) -> Path:
+        return self.log_dir(machine) / f"{service}.access.jsonl"
+
+    @property
+    def refused_sources(self) -> Path:
+        """Addresses that the gateway refuses at once; HAProxy reads it as a pattern file."""
+        return self.machine(GATEWAY_MACHINE) / "refused_sources"
 
     @property
     def monitor_config(self) -> Path:
@@ -182,5 +195,6 @@ def postgres_unit(member: str) -> str:
 GATEWAY_UNIT = unit("haproxy", GATEWAY_MACHINE)
 LEAKY_CLIENT_UNIT = unit("reporting", "app2")
 MONITOR_UNIT = "monitor"
+VISITOR_UNIT = "visitor"
 # Run only while a fault has started them.
-FAULT_UNITS: tuple[str, ...] = (LEAKY_CLIENT_UNIT,)
+FAULT_UNITS: tuple[str, ...] = (LEAKY_CLIENT_UNIT, VISITOR_UNIT)

@@ -21,6 +21,7 @@ from codeblue.lab.layout import (
     unit,
 )
 from codeblue.lab.parts import Parts
+from codeblue.lab.phi_faults import restore_logs
 from codeblue.lab.postgresql import peer_of, slot_of
 from codeblue.lab.processes import end, facts, postgres_processes
 from codeblue.lab.secrets import copy_to_consumers
@@ -45,6 +46,7 @@ def restore_normal_state(parts: Parts) -> None:
     stale = parts.releases.restore_base()
     parts.supervisor.stop(*(unit(service, machine) for service, machine in stale))
     _start_all_but_the_database(parts)
+    restore_logs(parts.layout)
     parts.gateway.write_config()
     parts.gateway.restore_normal_state()
     parts.wait_answering()

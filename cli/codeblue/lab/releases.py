@@ -22,7 +22,15 @@ from codeblue.lab.files import make_directory, write_text
 from codeblue.lab.layout import APPLICATION_MACHINES, SERVICES, Layout
 
 # Not part of a release of the services.
-_LEFT_OUT = {"__init__.py", "reporting.py", "monitor.py"}
+_LEFT_OUT = {
+    "__init__.py",
+    "reporting.py",
+    "monitor.py",
+    "visitor.py",
+    "billing_export.py",
+    "batch_report.py",
+    "crawler.py",
+}
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,26 @@ _IMPORT_OS = ("ai.py", "import json\n", "import json\nimport os\n")
 _IMPORT_TIME = ("ai.py", "import json\n", "import json\nimport time\n")
 GOOD_PREVIOUS, GOOD, BAD_ANSWERS, BAD_START = "1.0.0", "1.1.0", "1.2.0", "1.2.1"
 BAD_INFERENCE, SLOW_INFERENCE = "1.3.0", "1.4.0"
+SLOW_RECORDS = "1.7.0"
+PHI_IN_LOG, PUBLIC_PATIENTS = "1.7.0", "1.8.0"
+_CREATED = "            row = connection.execute(INSERT, (patient, note, triage, username)).fetchone()\n"
+_READ = '        request.audit["patients"] = [row[1]]\n'
+_ROUTE = '        self.route("POST", "/records", self.create)\n'
+_AUTHENTICATE = "    def authenticate(self, request: Request) -> str:\n"
+_OVERVIEW = """\
+    def overview(self, request: Request) -> Answer:
+        with self.database.connection() as connection:
+            rows = connection.execute(OVERVIEW).fetchall()
+        request.audit["patients"] = [row[0] for row in rows]
+        return 200, {"patients": [{"patient_ref": row[0], "note": row[1]} for row in rows]}
+
+"""
+_OVERVIEW_QUERY = (
+    "OVERVIEW = (\n"
+    '    "select distinct on (patient_ref) patient_ref, note from records "\n'
+    "    \"where patient_ref like 'synthetic-%' order by patient_ref, id desc limit 1000\"\n"
+    ")\n"
+)
 VERSIONS = (
     Version(GOOD_PREVIOUS, "Clinic services", (("records.py", *_REMOVE_IDENTITY),)),
     Version(GOOD, "records: answer with the triage, retrained model", (("records.py", *_REMOVE_IDENTITY[::-1]),), 2),
@@ -84,6 +112,53 @@ VERSIONS = (
         (
             ("ai.py", "        urgent = probability(", "        time.sleep(1.5)\n        urgent = probability("),
             _IMPORT_TIME,
+        ),
+        2,
+        base=GOOD,
+    ),
+    # Bad: every look at the records first waits for another service, one after the other.
+    Version(
+        SLOW_RECORDS,
+        "records: ask the archive before each look at a record",
+        (
+            ("records.py", "            row = connection.execute(SELECT, (int", "            time.sleep(0.6)\n            row = connection.execute(SELECT, (int"),
+            ("records.py", "            connection.execute(SELECT, (0,))", "            time.sleep(0.6)\n            connection.execute(SELECT, (0,))"),
+            ("records.py", "import json\n", "import json\nimport time\n"),
+        ),
+        2,
+        base=GOOD,
+    ),
+    # Bad: whoever can read the log can read the records.
+    Version(
+        PHI_IN_LOG,
+        "records: more detail in the log for support",
+        (
+            (
+                "records.py",
+                _CREATED,
+                _CREATED
+                + '        detail = {"patient_ref": patient, "note": note}\n'
+                + '        self.log.info("record created", extra={"fields": detail})\n',
+            ),
+            (
+                "records.py",
+                _READ,
+                _READ
+                + '        detail = {"patient_ref": row[1], "note": row[2]}\n'
+                + '        self.log.info("record read", extra={"fields": detail})\n',
+            ),
+        ),
+        2,
+        base=GOOD,
+    ),
+    # Bad: a page for a screen on the ward, and nobody is asked who is looking.
+    Version(
+        PUBLIC_PATIENTS,
+        "records: overview of patients for the ward's screen",
+        (
+            ("records.py", "SELECT = ", _OVERVIEW_QUERY + "SELECT = "),
+            ("records.py", _ROUTE, _ROUTE + '        self.route("GET", "/patients", self.overview)\n'),
+            ("records.py", _AUTHENTICATE, _OVERVIEW + _AUTHENTICATE),
         ),
         2,
         base=GOOD,

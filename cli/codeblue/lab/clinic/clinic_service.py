@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -33,11 +33,15 @@ class HttpError(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """One request, its body parsed."""
+    """One request, its body parsed.
+
+    :param audit: what the handler says about it for the access log: `subject`, and `patients` in the answer.
+    """
 
     body: dict[str, Any]
     parameters: tuple[str, ...]
     bearer: str | None
+    audit: dict[str, Any] = field(default_factory=dict)
 
     def text(self, name: str, longest: int = 10_000) -> str:
         value = self.body.get(name)
@@ -81,6 +85,7 @@ class Service:
         self.routes: list[tuple[str, re.Pattern[str], Handler]] = []
         self.dependencies: Dependencies = {}
         self.log = self._make_log()
+        self.access_log = self._make_access_log()
 
     def route(self, method: str, path: str, handler: Handler) -> None:
         self.routes.append((method, re.compile(path), handler))
@@ -122,7 +127,17 @@ class Service:
     def alive(self, _request: Request) -> Answer:
         return 200, {"status": "alive", "service": self.name, "version": VERSION}
 
-    def answer(self, method: str, path: str, body: bytes, authorization: str | None) -> Answer:
+    def answer(self, method: str, path: str, body: bytes, authorization: str | None, client: str = "") -> Answer:
+        audit: dict[str, Any] = {}
+        status, value = self._handled(method, path, body, authorization, audit)
+        if self.access_log is not None and not path.startswith("/health"):
+            line = {"time": _now(), "subject": "", "client": client, "method": method, "path": path, "status": status}
+            self.access_log.info(json.dumps({**line, "patients": [], **audit}))
+        return status, value
+
+    def _handled(
+        self, method: str, path: str, body: bytes, authorization: str | None, audit: dict[str, Any]
+    ) -> Answer:
         for route_method, pattern, handler in self.routes:
             match = pattern.fullmatch(path)
             if match is None or route_method != method:
@@ -132,7 +147,7 @@ class Service:
                 if not isinstance(parsed, dict):
                     raise HttpError(400, "the body must be a JSON object")
                 bearer = authorization.removeprefix("Bearer ") if authorization else None
-                return handler(Request(parsed, match.groups(), bearer))
+                return handler(Request(parsed, match.groups(), bearer, audit))
             except HttpError as error:
                 return error.status, {"error": str(error)}
             except json.JSONDecodeError:
@@ -168,6 +183,29 @@ class Service:
         log.setLevel(logging.INFO)
         log.propagate = False
         return log
+
+
+    def _make_access_log(self) -> logging.Logger | None:
+        """Who was given whose data. It names patients, so nobody but the service's own account may read it."""
+        if "access_log" not in self.config:
+            return None
+        previous = os.umask(0o077)
+        try:
+            handler = logging.handlers.RotatingFileHandler(
+                self.config["access_log"], maxBytes=20_000_000, backupCount=3, encoding="utf-8"
+            )
+        finally:
+            os.umask(previous)
+        log = logging.getLogger(f"{self.name}.access")
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+        log.propagate = False
+        return log
+
+
+def _now() -> str:
+    moment = time.time()
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment)) + f".{int(moment % 1 * 1000):03d}Z"
 
 
 class _Server(ThreadingHTTPServer):
@@ -208,7 +246,10 @@ def _handler_for(service: Service) -> type[BaseHTTPRequestHandler]:
                     status, value = 413, {"error": f"the body is larger than {LARGEST_BODY} bytes"}
                 else:
                     body = self.rfile.read(length)
-                    status, value = service.answer(self.command, self.path, body, self.headers.get("Authorization"))
+                    client = self.headers.get("X-Forwarded-For") or self.client_address[0]
+                    status, value = service.answer(
+                        self.command, self.path, body, self.headers.get("Authorization"), client
+                    )
                 content = json.dumps(value).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")

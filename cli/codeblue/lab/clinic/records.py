@@ -13,6 +13,8 @@ from tokens import InvalidToken, Verifier
 AI_SECONDS = 0.8
 
 INSERT = "insert into records (patient_ref, note, triage, created_by) values (%s, %s, %s, %s) returning id"
+# Waits for whatever keeps an INSERT waiting, and changes nothing.
+TRY_TO_WRITE = "insert into records (patient_ref, note, triage, created_by) select '', '', '', '' where false"
 SELECT = "select id, patient_ref, note, triage, created_by from records where id = %s"
 
 
@@ -23,11 +25,13 @@ class Records(Service):
         self.database = Database(self.config["database"], self.log)
         self.dependencies = {"database": self.check_database}
         self.route("POST", "/records", self.create)
+        self.route("GET", "/health/write", self.can_write)
         self.route("GET", r"/records/(\d{1,18})", self.read)
 
     def create(self, request: Request) -> Answer:
         username = self.authenticate(request)
         patient, note = request.text("patient_ref", 100), request.text("note")
+        request.audit["patients"] = [patient]
         triage = self.suggest_triage(note)
         with self.database.connection() as connection:
             row = connection.execute(INSERT, (patient, note, triage, username)).fetchone()
@@ -39,13 +43,15 @@ class Records(Service):
             row = connection.execute(SELECT, (int(request.parameters[0]),)).fetchone()
         if row is None:
             raise HttpError(404, "no such record")
+        request.audit["patients"] = [row[1]]
         return 200, dict(zip(("id", "patient_ref", "note", "triage", "created_by"), row, strict=True))
 
     def authenticate(self, request: Request) -> str:
         if request.bearer is None:
             raise HttpError(401, "a token is needed")
         try:
-            return self.verifier.subject(request.bearer)
+            request.audit["subject"] = self.verifier.subject(request.bearer)
+            return str(request.audit["subject"])
         except InvalidToken as error:
             raise HttpError(401, str(error)) from error
 
@@ -65,6 +71,16 @@ class Records(Service):
             return "manual"
         finally:
             connection.close()
+
+    def can_write(self, _request: Request) -> Answer:
+        """For monitoring, which wants to know how long a write takes."""
+        try:
+            with self.database.connection() as connection:
+                connection.execute(TRY_TO_WRITE)
+        except Exception as error:
+            self.log.exception("records cannot be written")
+            return 200, {"writable": False, "error": type(error).__name__}
+        return 200, {"writable": True}
 
     def check_database(self) -> None:
         with self.database.connection() as connection:
