@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import Checks, read_checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import HostPlatform, read_host
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_phi import PhiPolicy, read_phi
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._recovery_order import DEFAULT_TIER
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._typed_mapping import (
     Problems,
@@ -40,6 +41,7 @@ _SERVICE_VARIABLES = (
     "codeblue_kubernetes",
     "codeblue_aws",
     "codeblue_checks",
+    "codeblue_phi",
 )
 
 
@@ -61,6 +63,7 @@ class Service:
 
     :param depends_on: services that must work before this one can.
     :param host: set when the platform is `host`.
+    :param phi: what is said about patients' data; None when it holds none.
     :param platform_settings: what `codeblue_kubernetes` or `codeblue_aws` says, as it stands.
     """
 
@@ -74,6 +77,7 @@ class Service:
     checks: Checks
     host: HostPlatform | None = None
     platform_settings: Mapping[str, t.Any] = field(default_factory=dict)
+    phi: PhiPolicy | None = None
 
     def require_host(self) -> HostPlatform:
         """The host platform's part.
@@ -135,6 +139,7 @@ def _read_service(
     else:
         settings = values.plain(f"codeblue_{platform}") or {}
     checks = values.optional_child("codeblue_checks")
+    phi = values.optional_child("codeblue_phi")
     return Service(
         name=name,
         environment=values.choice("codeblue_environment", ENVIRONMENTS),
@@ -146,6 +151,7 @@ def _read_service(
         checks=read_checks(checks) if checks is not None else Checks(),
         host=host,
         platform_settings=settings,
+        phi=read_phi(phi, inventory_names) if phi is not None else None,
     )
 
 
