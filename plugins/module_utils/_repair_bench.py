@@ -20,6 +20,8 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._base_backup imp
 from ansible_collections.codeblue.recovery.plugins.module_utils._deadline import Deadline
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_member import Login
+from ansible_collections.codeblue.recovery.plugins.module_utils._restore_beside_forward import ensure_running
+from ansible_collections.codeblue.recovery.plugins.module_utils._restore_beside_server import read_place
 from ansible_collections.codeblue.recovery.plugins.module_utils._run_command import CommandResult, run_command
 
 WORK_NAME = "work"
@@ -28,7 +30,6 @@ WORK_NAME = "work"
 _PLAIN_PATH = re.compile(r"\A/[A-Za-z0-9_./+@-]+\Z")
 # The server's error without what follows it: DETAIL and CONTEXT repeat rows.
 _SQL_ERROR = re.compile(r"(?:ERROR|FATAL):\s+([0-9A-Z]{5})\s*(?::|\n|$)")
-_RAISED = re.compile(r"codeblue: ([\w .-]+)")
 
 
 class ScriptFailed(CodeblueError):
@@ -168,3 +169,15 @@ def _wrapper(login: Login) -> str:
     lines += ["export %s=%s" % (name, shlex.quote(value)) for name, value in login.environment().items()]
     lines.append('exec %s -X -q -w -v ON_ERROR_STOP=1 -v VERBOSITY=sqlstate -f "$1"' % shlex.quote(login.tool("psql")))
     return "\n".join(lines) + "\n"
+
+
+def open_bench(damaged: Login, directory: str, deadline: Deadline) -> Bench:
+    """The bench of a clean copy that was made before; its server is started again where it went down since.
+
+    :raises CodeblueError: there is no copy, or it does not come up.
+    """
+    place = read_place(directory)
+    if place is None:
+        raise CodeblueError("there is no clean copy in %s" % directory, "find the clean point again")
+    ensure_running(place, damaged, deadline)
+    return Bench(damaged, place.login(damaged), directory, deadline)

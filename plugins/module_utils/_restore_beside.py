@@ -235,7 +235,7 @@ def stop_beside(directory: str) -> bool:
     place = read_place(directory)
     if place is None:
         return False
-    stop_server(place)
+    stop_server(place, at_once=True)
     remove_place(place)
     return True
 
@@ -272,7 +272,8 @@ def _copy(request: RestoreRequest, chain: t.Sequence[BackupRecord], place: Besid
     login, newest = request.login, chain[-1]
     sources = [data_directory(request.destination, record.backup_id) for record in chain]
     if newest.server_version >= FIRST_VERSION_WITH_INCREMENTAL:
-        arguments = [login.tool("pg_combinebackup"), *sources, "--output=" + place.data_dir]
+        # A copy is thrown away: it need not survive a crash of the machine.
+        arguments = [login.tool("pg_combinebackup"), "--no-sync", *sources, "--output=" + place.data_dir]
         for oid, location in sorted(newest.tablespaces.items()):
             copy = os.path.join(place.directory, "tablespaces", oid)
             arguments.append("--tablespace-mapping=%s=%s" % (_escape_mapping(location), _escape_mapping(copy)))

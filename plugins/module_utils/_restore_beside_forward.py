@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import os
 import re
-import typing as t
 from dataclasses import replace
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._atomic_file import write_file
 from ansible_collections.codeblue.recovery.plugins.module_utils._base_backup import account_of
 from ansible_collections.codeblue.recovery.plugins.module_utils._deadline import Deadline
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
+from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_member import Login
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_sql import PsqlSession, SqlUnavailable
 from ansible_collections.codeblue.recovery.plugins.module_utils._restore_beside import (
     Beside,
@@ -47,7 +47,10 @@ def move_forward(beside: Beside, request: RestoreRequest, target: RecoveryTarget
     """
     if not beside.in_recovery:
         raise CodeblueError("the copy in %s was promoted: it cannot go on in the log" % beside.place.directory)
-    stop_server(beside.place)
+    with PsqlSession(beside.login, deadline) as session:
+        # A restart point at the last checkpoint in the log, so that little is replayed twice.
+        session.query("CHECKPOINT")
+    stop_server(beside.place, at_once=True)
     place = replace(beside.place, target=target.as_dict(), ready=False)
     _write_target(place, target)
     started = deadline.elapsed()
@@ -56,7 +59,7 @@ def move_forward(beside: Beside, request: RestoreRequest, target: RecoveryTarget
     return describe(mark_ready(place), request.login, state, seconds)
 
 
-def ensure_running(place: BesidePlace, beside_login: t.Any, deadline: Deadline) -> bool:
+def ensure_running(place: BesidePlace, login: Login, deadline: Deadline) -> bool:
     """Start the server of a copy that has reached its target and went down since, such as with its machine.
 
     :return: whether it had to be started.
@@ -68,13 +71,13 @@ def ensure_running(place: BesidePlace, beside_login: t.Any, deadline: Deadline) 
         )
     if running_server(place) is not None:
         return False
-    process = start_server(place, beside_login)
+    process = start_server(place, login)
 
     def answers() -> bool:
         if process.poll() is not None:
             raise CodeblueError("the copy in %s does not start: %s" % (place.directory, last_complaint(place)))
         try:
-            with PsqlSession(place.login(beside_login), deadline.within(2.0)):
+            with PsqlSession(place.login(login), deadline.within(2.0)):
                 return True
         except SqlUnavailable:
             return False

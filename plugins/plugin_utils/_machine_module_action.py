@@ -21,6 +21,7 @@ _READ_ONLY = frozenset(
         "http_probe",
         "machine_evidence",
         "phi_scan",
+        "postgresql_integrity",
         "postgresql_status",
         "postgresql_verify_backup",
     )
@@ -29,8 +30,12 @@ _SECONDS = 120.0
 # Reading a whole database takes longer; their own `timeout` says how long.
 _LONGEST_SECONDS = {
     "postgresql_base_backup": 3600.0,
+    "postgresql_clean_point": 900.0,
+    "postgresql_compare_tables": 600.0,
     "postgresql_rejoin": 600.0,
+    "postgresql_replay_rows": 600.0,
     "postgresql_restore_beside": 3600.0,
+    "postgresql_restore_in_place": 3600.0,
     "postgresql_verify_backup": 3600.0,
 }
 # Connection, start of Python and the answer, beside what the module itself may take.

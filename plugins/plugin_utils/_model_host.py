@@ -55,6 +55,26 @@ class Member:
 
 
 @dataclass(frozen=True)
+class IntegrityRule:
+    """What must hold for the data of some tables, see the module postgresql_integrity.
+
+    :param tables: that it speaks for; those of one rule belong together and are restored together.
+    """
+
+    id: str
+    tables: tuple[str, ...]
+    violations: str | None = None
+    minimum_rows: int | None = None
+    constraints: bool = False
+    readable: bool = False
+
+    def as_arguments(self) -> dict[str, object]:
+        """As modules take it."""
+        arguments = {name: value for name, value in vars(self).items() if value is not None}
+        return {**arguments, "tables": list(self.tables)}
+
+
+@dataclass(frozen=True)
 class HostDatabase:
     """A PostgreSQL database with its members.
 
@@ -62,6 +82,7 @@ class HostDatabase:
     :param socket_dir: on the machine; None to use the member's address.
     :param service_roles: roles whose idle sessions are never taken for a leak.
     :param write_paths: every way by which a client can write to the primary.
+    :param integrity: by which data corruption is known.
     """
 
     bin_dir: str
@@ -75,6 +96,7 @@ class HostDatabase:
     replication_user: str | None
     write_paths: tuple[str, ...]
     members: Mapping[str, Member]
+    integrity: tuple[IntegrityRule, ...] = ()
 
     @property
     def set_up_as_primary(self) -> Member:
@@ -206,6 +228,7 @@ class _HostReader:
             replication_user=values.optional_text("replication_user"),
             write_paths=values.texts("write_paths", required=True, choices=WRITE_PATHS),
             members=members,
+            integrity=tuple(self._integrity_rule(item) for item in values.listed("integrity")),
         )
         if not members:
             values.problem("members", "is missing, name at least the primary")
@@ -213,6 +236,21 @@ class _HostReader:
             values.problem("members", "must hold exactly one member with role: primary")
         values.finish()
         return database
+
+    def _integrity_rule(self, values: TypedMapping) -> IntegrityRule:
+        rule = IntegrityRule(
+            id=values.text("id"),
+            tables=values.texts("tables", required=True),
+            violations=values.optional_text("violations"),
+            minimum_rows=values.integer("minimum_rows", least=1) if "minimum_rows" in values else None,
+            constraints=values.boolean("constraints", default=False),
+            readable=values.boolean("readable", default=False),
+        )
+        given = (rule.violations is not None, rule.minimum_rows is not None, rule.constraints, rule.readable)
+        if sum(given) != 1:
+            values.problem("id", "needs exactly one of violations, minimum_rows, constraints, readable")
+        values.finish()
+        return rule
 
     def _member(self, outer: TypedMapping, machine: str, values: TypedMapping) -> Member:
         self._known_machine(outer, f"members.{machine}", machine)
