@@ -42,6 +42,7 @@ grant select on accounts to auth_app;
 grant select, insert on codeblue_sentinel to sentinel;
 grant select, insert, update on codeblue_check to sentinel;
 grant select on records to reporting;
+grant select, update on records to billing;
 """
 
 _SYNTHETIC_RECORDS = """

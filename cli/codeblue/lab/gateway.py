@@ -69,6 +69,10 @@ _SERVICE = """
 listen {backend}
     bind 127.0.0.1:{port}
     mode http
+    maxconn 60
+    backlog 1024
+    # Addresses that took more than their share; filled at run time, read again at a start.
+    tcp-request connection reject if {{ src -f {refused_sources} }}
     timeout client 15s
     timeout http-request 5s
     timeout server 5s
@@ -122,10 +126,12 @@ class HAProxy:
                 port=self.front_port(service),
                 servers="".join(instances),
                 blocked_paths=self.layout.blocked_paths,
+                refused_sources=self.layout.refused_sources,
             )
         write_text(self.layout.gateway_config, text)
-        if not self.layout.blocked_paths.exists():
-            self.layout.blocked_paths.touch(0o644)
+        for pattern_file in (self.layout.blocked_paths, self.layout.refused_sources):
+            if not pattern_file.exists():
+                pattern_file.touch(0o644)
         if not self.layout.gateway_state_file.exists():
             self.layout.gateway_state_file.touch(0o644)
 
@@ -173,13 +179,14 @@ class HAProxy:
             for machine in APPLICATION_MACHINES:
                 self.set_state(service, machine, "ready")
                 self.command(f"set weight {service}/{machine} 100%")
-        self.unblock_all_paths()
+        self.refuse_nothing()
         self.save_state()
 
-    def unblock_all_paths(self) -> None:
-        """No path is refused any more, now and after a restart."""
-        write_text(self.layout.blocked_paths, "")
-        self.command(f"clear acl {self.layout.blocked_paths}")
+    def refuse_nothing(self) -> None:
+        """No path and no address is refused any more, now and after a restart."""
+        for pattern_file in (self.layout.blocked_paths, self.layout.refused_sources):
+            write_text(pattern_file, "")
+            self.command(f"clear acl {pattern_file}")
 
     def server_states(self) -> dict[str, dict[str, str]]:
         """Backend to server to its status, as `show stat` words it: UP, DOWN, MAINT, DRAIN."""

@@ -196,5 +196,16 @@ GATEWAY_UNIT = unit("haproxy", GATEWAY_MACHINE)
 LEAKY_CLIENT_UNIT = unit("reporting", "app2")
 MONITOR_UNIT = "monitor"
 VISITOR_UNIT = "visitor"
+COLLECTOR_UNIT = "collector"
+INTRUDER_UNIT = "intruder"
+BILLING_EXPORT_UNIT = unit("billing_export", "app2")
+BATCH_REPORT_UNIT = unit("batch_report", "app1")
+CRAWLER_UNIT = "crawler"
 # Run only while a fault has started them.
-FAULT_UNITS: tuple[str, ...] = (LEAKY_CLIENT_UNIT, VISITOR_UNIT)
+FAULT_UNITS: tuple[str, ...] = (
+    LEAKY_CLIENT_UNIT,
+    VISITOR_UNIT,
+    BILLING_EXPORT_UNIT,
+    BATCH_REPORT_UNIT,
+    CRAWLER_UNIT,
+)

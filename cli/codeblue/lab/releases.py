@@ -19,6 +19,7 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._errors import B
 
 from codeblue.lab.clinic import triage_model
 from codeblue.lab.files import make_directory, write_text
+from codeblue.lab.intrusion import IMPLANT_EDITS
 from codeblue.lab.layout import APPLICATION_MACHINES, SERVICES, Layout
 
 # Not part of a release of the services.
@@ -49,12 +50,16 @@ class Version:
 
 
 _REMOVE_IDENTITY = ('        return 201, {"id": row[0], "triage": triage}', '        return 201, {"id": row[0]}')
+_LOOK = "            row = connection.execute(SELECT, (int"
+_CHECK = "            connection.execute(SELECT, (0,))"
+_WAIT = "            time.sleep(0.6)\n"
 _IMPORT_OS = ("ai.py", "import json\n", "import json\nimport os\n")
 _IMPORT_TIME = ("ai.py", "import json\n", "import json\nimport time\n")
 GOOD_PREVIOUS, GOOD, BAD_ANSWERS, BAD_START = "1.0.0", "1.1.0", "1.2.0", "1.2.1"
 BAD_INFERENCE, SLOW_INFERENCE = "1.3.0", "1.4.0"
-SLOW_RECORDS = "1.7.0"
+SLOW_RECORDS = "1.6.0"
 PHI_IN_LOG, PUBLIC_PATIENTS = "1.7.0", "1.8.0"
+EXFILTRATING = "1.9.0"
 _CREATED = "            row = connection.execute(INSERT, (patient, note, triage, username)).fetchone()\n"
 _READ = '        request.audit["patients"] = [row[1]]\n'
 _ROUTE = '        self.route("POST", "/records", self.create)\n'
@@ -121,8 +126,8 @@ VERSIONS = (
         SLOW_RECORDS,
         "records: ask the archive before each look at a record",
         (
-            ("records.py", "            row = connection.execute(SELECT, (int", "            time.sleep(0.6)\n            row = connection.execute(SELECT, (int"),
-            ("records.py", "            connection.execute(SELECT, (0,))", "            time.sleep(0.6)\n            connection.execute(SELECT, (0,))"),
+            ("records.py", _LOOK, _WAIT + _LOOK),
+            ("records.py", _CHECK, _WAIT + _CHECK),
             ("records.py", "import json\n", "import json\nimport time\n"),
         ),
         2,

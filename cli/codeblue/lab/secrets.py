@@ -9,7 +9,7 @@ from codeblue.lab.files import make_directory, write_text
 from codeblue.lab.layout import APPLICATION_MACHINES, Layout
 
 # Roles of the database; the services' ones have a copy on each machine that uses them.
-DATABASE_ROLES = ("postgres", "replicator", "records_app", "auth_app", "sentinel", "reporting")
+DATABASE_ROLES = ("postgres", "replicator", "records_app", "auth_app", "sentinel", "reporting", "billing")
 CONSUMED_ROLES = ("records_app", "auth_app")
 # The account of the clinic that monitoring logs in with.
 PROBE_ACCOUNT = "probe"
@@ -41,7 +41,8 @@ def make_secrets(layout: Layout, postgresql_owner: tuple[int, int] | None) -> No
     for machine in APPLICATION_MACHINES:
         make_directory(layout.machine(machine) / "secrets", 0o700)
     copy_to_consumers(layout)
-    write_secret(layout.machine_secret("app2", "reporting.password"), read_secret(layout.secret("reporting")))
+    for role in ("reporting", "billing"):
+        write_secret(layout.machine_secret("app2", f"{role}.password"), read_secret(layout.secret(role)))
 
 
 def make_identity(layout: Layout) -> None:

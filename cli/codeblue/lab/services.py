@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,14 @@ from codeblue.lab.files import make_directory, write_json, write_text
 from codeblue.lab.gateway import DATABASE_BACKEND, front_port_name, instance_port_name
 from codeblue.lab.layout import (
     APPLICATION_MACHINES,
+    BATCH_REPORT_UNIT,
+    BILLING_EXPORT_UNIT,
+    CRAWLER_UNIT,
     LEAKY_CLIENT_UNIT,
     MACHINES,
     MONITOR_UNIT,
     SERVICES,
+    VISITOR_UNIT,
     Layout,
     unit,
 )
@@ -22,6 +27,8 @@ from codeblue.lab.postgresql import DATABASE
 from codeblue.lab.state import LabState
 from codeblue.lab.supervisor import Program
 
+# Where the crawler comes from; all of 127.0.0.0/8 is this machine.
+CRAWLER_ADDRESS = "127.0.0.77"
 # Role of the database for each service that uses it, and how many connections an instance may hold.
 DATABASE_USERS = {"auth": ("auth_app", 3), "records": ("records_app", 5)}
 
@@ -62,6 +69,9 @@ class Services:
         make_directory(self.layout.monitor_config.parent)
         write_json(self.layout.monitor_config, self._monitor())
         write_json(self._leaky_client_config, self._database("reporting", "app2", "reporting"))
+        make_directory(self._elsewhere)
+        for name, config in self._slow_clients().items():
+            write_json(self._slow_client_config(name), config)
 
     def programs(self) -> list[Program]:
         services = [self._program(service, machine) for service in SERVICES for machine in APPLICATION_MACHINES]
@@ -87,7 +97,62 @@ class Services:
             log_file=str(self.layout.monitor_config.parent / "monitor.log"),
             autorestart=True,
         )
-        return [*services, monitor, leaky_client]
+        visitor = Program(
+            name=VISITOR_UNIT,
+            command=[
+                self._python,
+                str(Path(__file__).parent / "clinic" / "visitor.py"),
+                str(self.state.ports[front_port_name("records")]),
+            ],
+            directory=str(self.layout.monitor_config.parent),
+            log_file=str(self.layout.monitor_config.parent / "visitor.log"),
+            autorestart=True,
+        )
+        return [*services, monitor, leaky_client, visitor, *self._slow_client_programs()]
+
+    def _slow_clients(self) -> dict[str, dict[str, Any]]:
+        """What makes the clinic slow while a fault runs it; none of it is part of the clinic."""
+        return {
+            BILLING_EXPORT_UNIT: self._database("billing", "app2", "billing_export"),
+            # All on one processor, the last one: a lab has one machine, and the others have to live on.
+            BATCH_REPORT_UNIT: {"workers": 10, "processors": [max(os.sched_getaffinity(0))]},
+            # More than twice as many as the front takes at once.
+            CRAWLER_UNIT: {
+                "port": self.state.ports[front_port_name("records")],
+                "source": CRAWLER_ADDRESS,
+                "connections": 160,
+                "hold_seconds": 0.5,
+            },
+        }
+
+    def _slow_client_programs(self) -> list[Program]:
+        scripts = {
+            BILLING_EXPORT_UNIT: ("billing_export.py", self.layout.machine("app2")),
+            BATCH_REPORT_UNIT: ("batch_report.py", self.layout.machine("app1")),
+            # Somewhere on the network, on no machine of the clinic.
+            CRAWLER_UNIT: ("crawler.py", self._elsewhere),
+        }
+        return [
+            Program(
+                name=name,
+                command=[
+                    self._python,
+                    str(Path(__file__).parent / "clinic" / script),
+                    str(self._slow_client_config(name)),
+                ],
+                directory=str(directory),
+                log_file=str(self._slow_client_config(name).with_suffix(".log")),
+                start_seconds=0,
+            )
+            for name, (script, directory) in scripts.items()
+        ]
+
+    @property
+    def _elsewhere(self) -> Path:
+        return self.layout.root / "elsewhere"
+
+    def _slow_client_config(self, name: str) -> Path:
+        return self._elsewhere / f"{name}.json"
 
     def _monitor(self) -> dict[str, Any]:
         """What the site's monitoring knows: every instance's machine, port, log and process."""
@@ -103,6 +168,7 @@ class Services:
                         "unit": unit(service, machine),
                         "port": self.state.ports[instance_port_name(service, machine)],
                         "log_file": str(self.layout.service_log(machine, service)),
+                        "access_log": str(self.layout.access_log(machine, service)),
                         "release_root": str(self.layout.release_root(machine, service)),
                     }
                     for machine in APPLICATION_MACHINES
@@ -149,6 +215,7 @@ class Services:
         if service == "auth":
             config["signing_key_file"] = str(self.layout.machine_secret(machine, "token_signing.pem"))
         if service == "records":
+            config["access_log"] = str(self.layout.access_log(machine, service))
             config["verification_key_file"] = str(self.layout.machine_secret(machine, "token_verification.pem"))
             config["ai_host"] = "127.0.0.1"
             config["ai_port"] = self.state.ports[front_port_name("ai")]
