@@ -25,11 +25,29 @@ def gateway_change(
     :param states: member or instance to `ready`, `drain` or `maint`.
     :param action: the part of the step key.
     """
+    wanted = {name: {"state": state} for name, state in states.items()}
+    return server_changes(gateway, wanted, action, reason, target, wait_for_up, seconds)
+
+
+def server_changes(
+    gateway: Gateway,
+    wanted: Mapping[str, Mapping[str, t.Any]],
+    action: str,
+    reason: str = "",
+    target: str | None = None,
+    wait_for_up: bool = True,
+    seconds: float = 15.0,
+) -> Change:
+    """Give servers states and weights.
+
+    :param wanted: member or instance to `state`, `weight` or both, as the module `haproxy_server` takes them.
+    :param action: the part of the step key.
+    """
     arguments: dict[str, t.Any] = {
         "socket": gateway.socket,
         "changes": [
-            {"backend": gateway.backend, "server": gateway.servers[name], "state": state}
-            for name, state in states.items()
+            {"backend": gateway.backend, "server": gateway.servers[name], **each}
+            for name, each in wanted.items()
             if name in gateway.servers
         ],
         "wait_for_up": wait_for_up,
@@ -42,7 +60,7 @@ def gateway_change(
         machine=gateway.machine,
         module="haproxy_server",
         arguments=arguments,
-        decision={"backend": gateway.backend, "states": dict(states), "reason": reason},
+        decision={"backend": gateway.backend, "servers": {k: dict(v) for k, v in wanted.items()}, "reason": reason},
         seconds=seconds + 5.0,
         target=target,
     )

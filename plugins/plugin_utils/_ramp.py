@@ -11,7 +11,7 @@ import typing as t
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError
 
 #: Percent of the way, as operators of gradual roll-outs have them; each step is a few times the one before.
 STEPS = (5, 25, 50, 100)
@@ -62,7 +62,7 @@ class StepHeld:
     seconds: float
 
 
-class GateClosed(Exception):
+class GateClosed(CodeblueError):
     """The gate said no.
 
     :param percent: at which step.
@@ -70,7 +70,7 @@ class GateClosed(Exception):
     """
 
     def __init__(self, percent: int, reason: str) -> None:
-        super().__init__(f"{reason} at {percent} %")
+        super().__init__(f"{reason} at {percent} %", "see what the instances and their logs say")
         self.percent = percent
         self.reason = reason
 

@@ -1,0 +1,121 @@
+# Copyright: codeblue.recovery contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Gives a feature back to those who use it, a few requests first, with a gate at each step."""
+
+from __future__ import annotations
+
+import time
+import typing as t
+
+from ansible_collections.codeblue.recovery.plugins.module_utils._duration import parse_duration
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._feature_changes import (
+    OFF,
+    FeatureState,
+    feature_of,
+    flag_changes,
+)
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._health_gate import HealthGate, ramp_for
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_features import Feature
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._ramp import (
+    STEPS,
+    GateClosed,
+    Ramp,
+    hold_step,
+    read_steps,
+    share_at,
+)
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import StepAction
+
+_BACK = "back_to_off"
+_SETTLE = 0.1
+
+
+class ActionModule(StepAction):
+    """See plugins/modules/feature_ramp.py."""
+
+    STAGE = "ramp"
+    ARGUMENTS: t.ClassVar[dict[str, t.Any]] = {
+        "feature": {"type": "str"},
+        "normal": {"type": "dict", "required": True},
+        "steps": {"type": "list", "elements": "int", "default": list(STEPS)},
+        "hold": {"type": "str", "default": "1m"},
+    }
+
+    def act(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
+        service = self.service()
+        feature = feature_of(service, arguments["feature"])
+        ramp = ramp_for(service, read_steps(arguments["steps"]), parse_duration(arguments["hold"], "hold"))
+        normal = _normal(arguments["normal"])
+        if normal.percent == 0:
+            return _result(False, [], f"{feature.name} was off before and stays off")
+        # Without a share it is given at once, behind the same gate.
+        steps = ramp.steps if feature.share is not None else (100,)
+        states = {percent: _state(percent, normal) for percent in steps}
+        if self.check_mode:
+            planned = self.changes(flag_changes(service, feature, states[steps[0]], f"to_{steps[0]}", "", settle=0.0))
+            shares = ", ".join(f"{state.percent:g} %" for state in states.values())
+            return _result(any(each.checked().result["changed"] for each in planned), [], f"would give {shares}")
+        self._refuse_after_failure(feature)
+        held = []
+        before = OFF if feature.share is not None else FeatureState(enabled=False)
+        gate = HealthGate(service, self.services([service.name, feature.used_by]), self.look, self._secrets.add)
+        changed = False
+        # Nothing is given to a service that does not work for itself; one failed look can be the look.
+        if reason := gate.instances() and gate.instances():
+            self._back(service, feature, GateClosed(0, reason))
+        for percent, state in states.items():
+            try:
+                ended = flag_changes(service, feature, state, f"to_{percent}", "traffic back", before, _SETTLE)
+                changed |= any(each.checked().result["changed"] for each in self.changes(ended))
+                held.append(self._held(feature, ramp, percent, gate))
+            except GateClosed as closed:
+                self._back(service, feature, closed)
+            before = state
+        return _result(changed, held, f"{feature.name} is back for {normal.percent:g} %, {len(held)} gates passed")
+
+    def _held(self, feature: Feature, ramp: Ramp, percent: int, gate: HealthGate) -> dict[str, t.Any]:
+        def watch(_run: t.Any) -> dict[str, t.Any]:
+            step = hold_step(ramp, percent, gate, time.monotonic, time.sleep)
+            return {"changed": False, "percent": percent, "looks": step.looks, "seconds": round(step.seconds, 2)}
+
+        return self.local_change(f"gate_{feature.name}_{percent}", {"percent": percent, "hold": ramp.hold}, watch)
+
+    def _back(self, service: Service, feature: Feature, closed: GateClosed) -> t.NoReturn:
+        """Off again, in every place, before anybody is told."""
+        wanted = OFF if feature.share is not None else FeatureState(enabled=False)
+        ended = self.changes(flag_changes(service, feature, wanted, _BACK, closed.reason))
+        for each in ended:
+            each.checked()
+        raise CodeblueError(
+            f"{feature.name} is off again: {closed.reason} at {closed.percent} %",
+            f"{feature.used_by} goes on with its manual fallback; find out what is wrong, then run the runbook again",
+        )
+
+    def _refuse_after_failure(self, feature: Feature) -> None:
+        """A run that is taken up after its gate was closed does not open it again."""
+        run = self.open_run()
+        for step in run.store.steps(run.run_id):
+            if step.target == self.target and step.stage == self.STAGE and step.action.startswith(_BACK):
+                reason = str(step.decision.get("reason") or "its gate was closed")
+                raise CodeblueError(
+                    f"{feature.name} was switched off again by this run: {reason}",
+                    f"{feature.used_by} goes on with its manual fallback; find out what is wrong, then start a new run",
+                )
+
+
+def _normal(value: dict[str, t.Any]) -> FeatureState:
+    enabled, share = value.get("enabled"), value.get("share")
+    if not isinstance(enabled, bool | None) or not isinstance(share, int | float | None) or isinstance(share, bool):
+        raise BadInput("normal: must hold enabled and share as feature_switch returns them")
+    return FeatureState(enabled, None if share is None else float(share))
+
+
+def _state(percent: int, normal: FeatureState) -> FeatureState:
+    """The last step is exactly what was there before."""
+    return normal if percent == 100 else FeatureState(enabled=True, share=share_at(percent, normal.percent))
+
+
+def _result(changed: bool, held: list[dict[str, t.Any]], summary: str) -> dict[str, t.Any]:
+    return {"changed": changed, "gates": held, "codeblue": {"summary": summary}}
