@@ -79,6 +79,7 @@ class Clinic:
             time.sleep(_POLL_SECONDS)
 
     def _wrong_parts(self) -> list[str]:
+        from codeblue.lab.intrusion_faults import intrusion_left
         from codeblue.lab.layout import DATABASE_MEMBERS, FAULT_UNITS
         from codeblue.lab.phi_faults import leftovers
         from codeblue.lab.releases import GOOD
@@ -97,6 +98,7 @@ class Clinic:
         ]
         found += [f"{where} has release {version}" for where, version in status.releases.items() if version != GOOD]
         found += leftovers(self.lab.layout)
+        found += intrusion_left(self.lab.layout)
         return found + (_settings_left(self.lab, first) if status.primary == first else [])
 
 

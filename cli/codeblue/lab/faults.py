@@ -64,11 +64,12 @@ def all_faults() -> dict[str, Fault]:
     """Every fault by name, in the order of the table in the documentation."""
     from codeblue.lab.ai_faults import AI_FAULTS
     from codeblue.lab.database_faults import DATABASE_FAULTS
+    from codeblue.lab.intrusion_faults import INTRUSION_FAULTS
     from codeblue.lab.performance_faults import PERFORMANCE_FAULTS
     from codeblue.lab.phi_faults import PHI_FAULTS
     from codeblue.lab.service_faults import SERVICE_FAULTS
 
-    every = (*DATABASE_FAULTS, *SERVICE_FAULTS, *AI_FAULTS, *PHI_FAULTS, *PERFORMANCE_FAULTS)
+    every = (*DATABASE_FAULTS, *SERVICE_FAULTS, *AI_FAULTS, *PHI_FAULTS, *INTRUSION_FAULTS, *PERFORMANCE_FAULTS)
     return {fault.name: fault() for fault in every}
 
 

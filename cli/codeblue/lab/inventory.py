@@ -261,9 +261,11 @@ class Inventory:
         }
 
     def _signals(self, service: str) -> list[dict[str, Any]]:
+        intrusion = [self._signal("foreign_connections", service, "intrusion")]
         if service != "records":
-            return []
-        return [self._signal(name, service, "exposure") for name in ("phi_in_logs", "public_records")]
+            return intrusion
+        intrusion.append(self._signal("foreign_sessions", service, "intrusion"))
+        return [self._signal(name, service, "exposure") for name in ("phi_in_logs", "public_records")] + intrusion
 
     def _phi(self) -> dict[str, Any]:
         """What is about patients at records, and whose duty it is."""

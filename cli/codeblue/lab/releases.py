@@ -28,6 +28,8 @@ _LEFT_OUT = {
     "reporting.py",
     "monitor.py",
     "visitor.py",
+    "collector.py",
+    "intruder.py",
     "billing_export.py",
     "batch_report.py",
     "crawler.py",
@@ -168,6 +170,8 @@ VERSIONS = (
         2,
         base=GOOD,
     ),
+    # Bad: somebody got into the supply chain. It does its work, and sends data outside beside it.
+    Version(EXFILTRATING, "records: statistics of use", IMPLANT_EDITS, 2, base=GOOD),
 )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
 
+from codeblue.lab import intrusion
 from codeblue.lab.files import make_directory, write_json, write_text
 from codeblue.lab.gateway import DATABASE_BACKEND, front_port_name, instance_port_name
 from codeblue.lab.layout import (
@@ -108,19 +109,20 @@ class Services:
             log_file=str(self.layout.monitor_config.parent / "visitor.log"),
             autorestart=True,
         )
-        return [*services, monitor, leaky_client, visitor, *self._slow_client_programs()]
+        intruders = intrusion.programs(self.layout, self.state, self._python)
+        return [*services, monitor, leaky_client, visitor, *intruders, *self._slow_client_programs()]
 
     def _slow_clients(self) -> dict[str, dict[str, Any]]:
         """What makes the clinic slow while a fault runs it; none of it is part of the clinic."""
         return {
             BILLING_EXPORT_UNIT: self._database("billing", "app2", "billing_export"),
             # All on one processor, the last one: a lab has one machine, and the others have to live on.
-            BATCH_REPORT_UNIT: {"workers": 10, "processors": [max(os.sched_getaffinity(0))]},
-            # More than twice as many as the front takes at once.
+            BATCH_REPORT_UNIT: {"workers": 70, "processors": [max(os.sched_getaffinity(0))]},
+            # Three times as many as the front takes at once.
             CRAWLER_UNIT: {
                 "port": self.state.ports[front_port_name("records")],
                 "source": CRAWLER_ADDRESS,
-                "connections": 160,
+                "connections": 190,
                 "hold_seconds": 0.5,
             },
         }
@@ -161,6 +163,7 @@ class Services:
             "port": self.state.ports[MONITOR_UNIT],
             "root": str(self.layout.root),
             "supervisor_socket": str(self.layout.supervisor_socket),
+            "known_networks": [intrusion.KNOWN_NETWORK],
             "instances": {
                 service: [
                     {
