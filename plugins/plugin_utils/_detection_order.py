@@ -135,7 +135,9 @@ def _reason(card: Card, suspects: set[str], merely_late: bool, depth: int) -> st
     named = ", ".join(sorted(suspects)[:5])
     if merely_late:
         return f"{card.precedence}, but everything answers, only late"
-    if card.precedence not in _ABSENCE or not suspects:
-        return card.precedence if suspects else f"{card.precedence}, seen only by what depends on it"
+    if not suspects:
+        return f"{card.precedence}, seen only by what depends on it"
+    if card.precedence != "service":
+        return f"{card.precedence}: {named}"
     beneath = "needs nothing else that fails" if depth == 0 else f"needs {depth} that fail too"
     return f"{card.precedence}: {named} {beneath}"

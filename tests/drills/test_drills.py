@@ -74,14 +74,26 @@ def test_all_of_them_passed_and_the_lab_that_was_up_stays_up(all_drills: Ended, 
     other = [each for each in all_drills.summary["problems"] if each not in late]
     assert not other, all_drills.errors
     assert all_drills.exit_code == (1 if late else 0)
-    assert [each["message_type"] for each in all_drills.messages[-len(DRILLS) - 1 :]] == [
+    assert [each["message_type"] for each in all_drills.messages[-len(DRILLS) - 2 :]] == [
         *["drill"] * len(DRILLS),
+        "detection_matrix",
         "summary",
     ]
     assert all_drills.summary["passed"] == len(DRILLS) - len(late)
     assert all_drills.summary["time_scale"] == 300.0
     assert clinic.is_up()
     assert clinic.status().active_faults == []
+
+
+def test_each_fault_calls_for_its_own_runbook_first_and_the_healthy_clinic_for_none(all_drills: Ended) -> None:
+    matrix = all_drills.messages[-2]
+    assert matrix["control"] == []
+    assert matrix["runbooks"] == [card.id for card in CARDS]
+    assert [(row["runbook"], row["fault"]) for row in matrix["faults"]] == DRILLS
+    assert [row["fault"] for row in matrix["faults"] if row["fired"][:1] != [row["runbook"]]] == []
+    # One pass serves all cards: no check is there once per card.
+    assert len({row["checks"] for row in matrix["faults"]}) == 1
+    assert matrix["passed"]
 
 
 def test_the_runbooks_change_nothing_on_a_healthy_clinic(lab: Lab) -> None:

@@ -60,8 +60,12 @@ def command(
         raise click.UsageError("--fault goes with one RUNBOOK.")
     if report is not None and not report.absolute().parent.is_dir():
         raise click.UsageError(f"--report: {report.absolute().parent} is no directory.")
-    chosen = own_runbooks() if runbook is None else [find_runbook(runbook, "")]
-    cards = {each.id: load_card(each.card_path) for each in chosen}
+    # All of them, whichever is drilled: that the others' criteria are silent belongs to the proof.
+    cards = {card.id: card for card in (load_card(each.card_path) for each in own_runbooks())}
+    chosen = list(cards.values())
+    if runbook is not None:
+        card = load_card(find_runbook(runbook, "").card_path)
+        chosen = [cards.setdefault(card.id, card)]
 
     def say(phase: str, text: str) -> None:
         if as_json:
@@ -71,7 +75,7 @@ def command(
         # A reader who leaves ends neither the drill nor its undo.
         write_line(sys.stdout, line)
 
-    campaign = conduct_all(choose_drills(list(cards.values()), fault), cards, Lab(lab_dir), say, keep=keep)
+    campaign = conduct_all(choose_drills(chosen, fault), cards, Lab(lab_dir), say, keep=keep)
     if report is not None:
         report.write_text(markdown(campaign), encoding="utf-8")
     if as_json:
@@ -85,6 +89,7 @@ def command(
 def _messages(campaign: Campaign) -> list[dict[str, Any]]:
     return [
         *(result.as_message() for result in campaign.results),
+        campaign.matrix.as_message(),
         {
             "message_type": "summary",
             "outcome": campaign.outcome,
@@ -92,6 +97,7 @@ def _messages(campaign: Campaign) -> list[dict[str, Any]]:
             "drills": len(campaign.results),
             "passed": campaign.passed,
             "seconds": round(campaign.seconds, 3),
+            "phases": {name: round(seconds, 3) for name, seconds in campaign.phases.items()},
             "time_scale": campaign.time_scale,
             "profile": campaign.profile,
             "facts": campaign.facts,

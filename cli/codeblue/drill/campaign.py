@@ -17,6 +17,7 @@ from codeblue.drill.catalogue import Drill
 from codeblue.drill.clinic import Clinic, exclusive_drill
 from codeblue.drill.conduct import Conductor, Say
 from codeblue.drill.interruption import Interruptions
+from codeblue.drill.matrix import DetectionMatrix
 from codeblue.drill.result import DrillResult
 from codeblue.lab import Lab
 
@@ -28,6 +29,7 @@ class Campaign:
     :param time_scale: how many times faster than the cards say failures are confirmed.
     :param profile: the same in words.
     :param facts: on what it was measured, for the report.
+    :param runbooks: all that there are, by whose criteria every fault is judged.
     :param interrupted: a signal ended it; drills that were not begun have no result.
     """
 
@@ -37,6 +39,23 @@ class Campaign:
     facts: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     interrupted: bool = False
+    runbooks: tuple[str, ...] = ()
+
+    @property
+    def matrix(self) -> DetectionMatrix:
+        """Whose criteria fired for which fault."""
+        control = {name for result in self.results for name in result.control_fired}
+        rows = tuple(result.matrix_row for result in self.results)
+        return DetectionMatrix(self.runbooks, rows, tuple(sorted(control)))
+
+    @property
+    def phases(self) -> dict[str, float]:
+        """Where the time of all drills went."""
+        total: dict[str, float] = {}
+        for result in self.results:
+            for phase, seconds in result.phases.items():
+                total[phase] = total.get(phase, 0.0) + seconds
+        return total
 
     @property
     def passed(self) -> int:
@@ -62,11 +81,11 @@ def conduct_all(
 ) -> Campaign:
     """Conduct drills one after the other. A lab that was started for them is stopped afterwards.
 
-    :param cards: by the id of the runbook.
+    :param cards: all of them, by the id of the runbook, also those that are not drilled.
     :param keep: leave a lab up that was started here.
     :raises Refused: the lab is none, is broken already, or another drill goes on in it.
     """
-    campaign = Campaign()
+    campaign = Campaign(runbooks=tuple(cards))
     began = time.monotonic()
     with Interruptions() as interruptions:
         started_here = False
@@ -103,12 +122,12 @@ def _conduct(
     campaign.facts = _facts(lab)
     campaign.time_scale, campaign.profile = time_scale(clinic, cards[drills[0].runbook])
     say("profile", campaign.profile)
-    conductor = Conductor(clinic, interruptions, say)
+    conductor = Conductor(clinic, cards, interruptions, say)
     for number, drill in enumerate(drills, start=1):
         say("drill", f"{number} of {len(drills)}: {drill.runbook}, {drill.fault}")
         result = DrillResult(drill)
         campaign.results.append(result)
-        conductor.conduct(drill, cards[drill.runbook], result)
+        conductor.conduct(drill, result)
         say("result", "passed" if result.passed else f"FAILED: {'; '.join(result.problems)}")
         if not result.undone:
             say("stopped", "no drill is begun on a lab that is not normal; a new one: codeblue lab down")

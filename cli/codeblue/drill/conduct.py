@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import Card
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._detection_survey import survey
 
 from codeblue.drill.catalogue import Drill
 from codeblue.drill.clinic import Clinic
 from codeblue.drill.interruption import Interruptions
+from codeblue.drill.observation import Observer
 from codeblue.drill.result import DrillResult
 from codeblue.drill.runbook_command import RunbookCommand, RunReport
 from codeblue.lab.faults import Injection, all_faults
@@ -25,8 +28,10 @@ from codeblue.lab.prober import Prober
 _CONTROL_SECONDS = 1.0
 # A criterion that has not fired by then does not fire: in the lab it needs three failures 100 ms apart.
 _DETECTION_SECONDS = 30.0
-# After the run the clinic is watched for so long: long enough for a stable return, and for one that does not last.
+# The clinic is watched for so long after its return: long enough for one that does not last. The run validates
+# meanwhile, so most of it is over when the run ends; its end itself is watched for a moment too.
 _WATCH_SECONDS = 1.0
+_LEAST_WATCH_SECONDS = 0.3
 _RETURN_SECONDS = 10.0
 _POLL_SECONDS = 0.1
 _PROBE_SECONDS = 600.0
@@ -37,26 +42,28 @@ Say = Callable[[str, str], None]
 class Conductor:
     """Conducts drills on one lab, one after the other.
 
+    :param cards: all of them, by id: those that must not fire belong to a drill as well.
     :param say: told what happens: the phase and one line about it.
     """
 
-    def __init__(self, clinic: Clinic, interruptions: Interruptions, say: Say) -> None:
+    def __init__(self, clinic: Clinic, cards: Mapping[str, Card], interruptions: Interruptions, say: Say) -> None:
         self._clinic = clinic
+        self._cards = cards
         self._interruptions = interruptions
         self._say = say
 
-    def conduct(self, drill: Drill, card: Card, result: DrillResult) -> None:
+    def conduct(self, drill: Drill, result: DrillResult) -> None:
         """Fill in the result. Whatever happens, the lab is healed before this returns or raises.
 
         :raises KeyboardInterrupt: it was interrupted; the result holds what was found until then.
         """
-        result.platform = self._clinic.platform(card)
+        result.platform = self._clinic.platform(self._cards[drill.runbook])
         try:
             with tempfile.TemporaryDirectory(prefix="codeblue-drill-") as scratch:
                 watches = all_faults()[drill.fault].watches
                 prober = Prober(self._clinic.lab, Path(scratch) / "samples.jsonl", _PROBE_SECONDS, watches)
                 try:
-                    self._with_prober(drill, card, result, prober)
+                    self._with_prober(drill, result, prober)
                 except (CodeblueError, psycopg.Error) as error:
                     result.problems.append(" ".join(str(error).split()))
                 finally:
@@ -67,51 +74,75 @@ class Conductor:
                 self._undo(result)
         result.judge()
 
-    def _with_prober(self, drill: Drill, card: Card, result: DrillResult, prober: Prober) -> None:
-        prober.start()
-        self._control(card, result, prober)
+    def _with_prober(self, drill: Drill, result: DrillResult, prober: Prober) -> None:
+        with _timed(result, "prober"):
+            prober.start()
+        with _timed(result, "control"):
+            self._control(result, prober)
         if not result.control_silent:
             return
-        injection = self._clinic.lab.break_(drill.fault)
-        self._say("fault", f"{drill.fault}: {all_faults()[drill.fault].summary}")
-        self._detect(card, result, injection)
-        if not result.detected:
-            return
-        run = self._recover(drill, result)
-        measurement = self._watch(prober, injection)
-        self._measure(drill, result, prober, injection, measurement)
-        self._validate(result, run, measurement)
+        observer = Observer(self._cards, drill.runbook, self._clinic.services)
+        try:
+            with _timed(result, "fault"):
+                injection = self._clinic.lab.break_(drill.fault)
+            result.struck_at = injection.struck_at
+            self._say("fault", f"{drill.fault}: {all_faults()[drill.fault].summary}")
+            with _timed(result, "detection"):
+                self._detect(observer, result, injection)
+            if not result.detected:
+                return
+            with _timed(result, "run"):
+                run = self._recover(drill, result)
+            with _timed(result, "watch"):
+                measurement = self._watch(prober, injection)
+            with _timed(result, "measurement"):
+                self._measure(drill, result, prober, injection, measurement)
+                self._validate(result, run, measurement)
+        finally:
+            observer.stop()
+            self._compare(observer, result)
 
-    def _control(self, card: Card, result: DrillResult, prober: Prober) -> None:
+    def _control(self, result: DrillResult, prober: Prober) -> None:
         """The healthy clinic must look healthy, or whatever is measured afterwards means nothing."""
         began = time.monotonic()
-        detection = self._clinic.detect(card)
+        found = survey(self._cards, self._clinic.services)
         time.sleep(max(0.0, began + _CONTROL_SECONDS - time.monotonic()))
         samples = prober.samples()
         failed = [sample for sample in samples if not sample.ok]
-        result.control_silent = not detection.fired and not failed
+        result.control_fired = found.runbooks
+        result.control_silent = not found.called_for and not failed
         if result.control_silent:
-            text = f"silent: {len(detection.results)} checks and {len(samples)} probes, nothing fails"
+            text = (
+                f"silent: {found.checks} checks for {len(self._cards)} cards and {len(samples)} probes, nothing fails"
+            )
         else:
-            text = f"not silent on the healthy lab: {_complaints(detection.fired_ids(), failed)}"
+            fired = [f"{each.runbook}/{name}" for each in found.called_for for name in each.fired]
+            text = f"not silent on the healthy lab: {_complaints(fired, failed)}"
             result.problems.append(f"the control run is {text}")
         self._say("control", text)
 
-    def _detect(self, card: Card, result: DrillResult, injection: Injection) -> None:
-        deadline = injection.struck_monotonic + _DETECTION_SECONDS
-        while True:
-            detection = self._clinic.detect(card)
-            if detection.fired:
-                result.detected = True
-                result.detect_seconds = time.monotonic() - injection.struck_monotonic
-                result.fired = detection.fired_ids()
-                self._say("detected", f"{', '.join(result.fired)} after {result.detect_seconds:.1f} s")
-                return
-            if time.monotonic() >= deadline:
-                result.problems.append(f"no criterion fired within {_DETECTION_SECONDS:g} s of the fault")
-                self._say("detected", result.problems[-1])
-                return
-            time.sleep(_POLL_SECONDS)
+    def _detect(self, observer: Observer, result: DrillResult, injection: Injection) -> None:
+        observer.start()
+        result.fired = observer.wait_fired(injection.struck_monotonic + _DETECTION_SECONDS - time.monotonic())
+        result.detected = bool(result.fired)
+        if result.detected:
+            result.detect_seconds = time.monotonic() - injection.struck_monotonic
+            self._say("detected", f"{', '.join(result.fired)} after {result.detect_seconds:.1f} s")
+        else:
+            result.problems.append(f"no criterion fired within {_DETECTION_SECONDS:g} s of the fault")
+            self._say("detected", result.problems[-1])
+
+    def _compare(self, observer: Observer, result: DrillResult) -> None:
+        """Hold what was seen before the first change against the criteria of all cards."""
+        if result.struck_at is None:
+            return
+        result.survey = observer.survey(result.first_change_at or time.time())
+        problem = result.matrix_row.problem
+        # That nothing was detected is a problem of its own already.
+        if problem and result.detected:
+            result.problems.append(problem)
+        if result.survey.called_for:
+            self._say("called for", ", then ".join(result.survey.runbooks))
 
     def _recover(self, drill: Drill, result: DrillResult) -> RunReport:
         command = RunbookCommand(drill.runbook, self._clinic.lab.inventory_path)
@@ -125,6 +156,7 @@ class Conductor:
                 command.stop()
         result.run, result.outcome, result.cause = report.run, report.outcome, report.cause
         result.first_action_seconds = report.first_action_seconds
+        result.first_change_at = report.first_change_at
         first = f", first change after {result.first_action_seconds:.1f} s" if result.first_action_seconds else ""
         self._say("run", f"{report.outcome} after {report.seconds:.1f} s{first}")
         if report.cause:
@@ -137,7 +169,8 @@ class Conductor:
         while True:
             now = time.monotonic()
             measurement = analyse(prober.samples(), since=injection.struck_monotonic)
-            if measurement.recovered and now >= ended + _WATCH_SECONDS:
+            back = max([each.ended for of in measurement.outages.values() for each in of if each.ended], default=ended)
+            if measurement.recovered and now >= max(back + _WATCH_SECONDS, ended + _LEAST_WATCH_SECONDS):
                 return measurement
             if now >= ended + _RETURN_SECONDS:
                 return measurement
@@ -179,8 +212,10 @@ class Conductor:
 
     def _undo(self, result: DrillResult) -> None:
         try:
-            seconds = self._clinic.lab.heal()
-            deviations = self._clinic.deviations()
+            with _timed(result, "heal"):
+                seconds = self._clinic.lab.heal()
+            with _timed(result, "proof"):
+                deviations = self._clinic.deviations()
         except (CodeblueError, psycopg.Error) as error:
             deviations, seconds = [" ".join(str(error).split())], 0.0
         result.undone = not deviations
@@ -189,6 +224,16 @@ class Conductor:
         else:
             result.problems.append(f"not undone: {'; '.join(deviations[:3])}")
             self._say("undone", result.problems[-1])
+
+
+@contextmanager
+def _timed(result: DrillResult, phase: str) -> Iterator[None]:
+    """How long a phase of the drill took, also when it ended in an error."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        result.phases[phase] = time.monotonic() - began
 
 
 def away_seconds(measurement: Measurement) -> float | None:

@@ -34,6 +34,9 @@ def show_report(campaign: Campaign, stream: t.TextIO) -> None:
     else:
         for result in campaign.results:
             write_line(stream, plain_line(result))
+    if len(campaign.results) > 1:
+        for line in campaign.matrix.plain_lines():
+            write_line(stream, line)
     for result in campaign.results:
         for problem in result.problems:
             write_line(stream, f"{result.drill.fault}: {problem}")

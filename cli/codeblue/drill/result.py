@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._detection_survey import Survey
+
 from codeblue.drill.catalogue import Drill
+from codeblue.drill.matrix import MatrixRow
 
 
 @dataclass
@@ -26,6 +29,11 @@ class DrillResult:
     :param fired: the criteria that fired.
     :param cause: what the run said while it worked, the step that diagnosed.
     :param outages: seconds that each endpoint was away.
+    :param struck_at: Unix seconds of the fault; None when it never came to that.
+    :param first_change_at: Unix seconds of the first change that a target accepted.
+    :param survey: what all cards said before that change.
+    :param control_fired: runbooks that were called for before the fault; none should be.
+    :param phases: seconds that each phase of the drill took.
     :param problems: why it is not good enough, for people.
     """
 
@@ -46,6 +54,11 @@ class DrillResult:
     fired: list[str] = field(default_factory=list)
     cause: str | None = None
     outages: dict[str, float | None] = field(default_factory=dict)
+    struck_at: float | None = None
+    first_change_at: float | None = None
+    survey: Survey | None = field(default=None, repr=False)
+    control_fired: list[str] = field(default_factory=list)
+    phases: dict[str, float] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     def as_message(self) -> dict[str, Any]:
@@ -67,6 +80,11 @@ class DrillResult:
             "undone": self.undone,
             "simulated": self.simulated,
         }
+
+    @property
+    def matrix_row(self) -> MatrixRow:
+        """Its line of the table of faults by runbooks."""
+        return MatrixRow(self.drill.runbook, self.drill.fault, self.survey)
 
     @property
     def in_time(self) -> bool:

@@ -62,10 +62,15 @@ class RunReport:
         return [each for each in self.messages if each.get("message_type") == "step"]
 
     @property
+    def first_change_at(self) -> float | None:
+        """Unix seconds of the first change that a target accepted; None when there was none."""
+        accepted = [float(step["accepted_at"]) for step in self.steps if step.get("accepted_at") is not None]
+        return min(accepted, default=None)
+
+    @property
     def first_action_seconds(self) -> float | None:
         """Until the first change that a target accepted; None when there was none."""
-        accepted = [float(step["accepted_at"]) for step in self.steps if step.get("accepted_at") is not None]
-        return min(accepted) - self.started_at if accepted else None
+        return None if self.first_change_at is None else self.first_change_at - self.started_at
 
     @property
     def cause(self) -> str | None:
