@@ -1,30 +1,42 @@
 # Copyright: codeblue.recovery contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Finds out whether the card's criteria fire and why, for all targets in one call."""
+"""Opens the run, and finds out whether the card's criteria fire and why, for all targets in one call."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 import typing as t
 from collections.abc import Mapping
 
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import Card
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._detection import Detection, dependents_of, detect
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_looks import (
-    Findings,
-    MemberLook,
-    member_look,
-)
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_postgresql import diagnose
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._looks import Looks, ServiceLook, count_commits_call
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import HostDatabase
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._opening_action import OPENING_ARGUMENTS, OpeningAction
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._plain import plain
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._process_identity import ProcessIdentity
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._run_opening import card_of
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import StepAction
 
+# A failing import at the top of an action plugin would abort the whole play, past rescue. It is said in run().
+try:
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import Card
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._detection import Detection, dependents_of, detect
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_looks import (
+        Findings,
+        MemberLook,
+        member_look,
+    )
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_postgresql import diagnose
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._forked_work import ForkedWork
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._looks import Looks, ServiceLook, count_commits_call
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import HostDatabase
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._run_opener import Opened, RunOpener
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._run_opening import card_of
+
+    _MISSING = OpeningAction.MISSING_IMPORT
+except ImportError as error:
+    _MISSING = error
+
+# The detection bounds itself by less. This is for a controller that has no time for it.
+_DETECTION_SECONDS = 60.0
 _RUNNING = ("running", "active", "started")
 # Cause to the treatment that a play may carry out by itself; every other cause needs a person.
 _TREATMENTS = {
@@ -39,32 +51,39 @@ _TREATMENTS = {
 }
 
 
-class ActionModule(StepAction):
-    """See plugins/modules/diagnose.py."""
+class ActionModule(OpeningAction):
+    """See plugins/modules/diagnose.py.
+
+    Machines are asked and checks are carried out in processes of their own, which are started first. The state store
+    is imported and the run opened meanwhile: what only looks needs no lease, and nothing is changed here.
+    """
 
     BYPASS_HOST_LOOP = True
     STAGE = "diagnose"
+    MISSING_IMPORT = _MISSING
     ARGUMENTS: t.ClassVar[dict[str, t.Any]] = {
-        "runbook": {"type": "str", "required": True},
-        "because": {"type": "str"},
+        **OPENING_ARGUMENTS,
         "level": {"type": "str", "choices": ["shallow", "deep", "comprehensive"], "default": "deep"},
     }
 
     def act(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
-        card = card_of(arguments["runbook"])
+        # What is wrong before there is a run belongs to its opening.
+        self._stage = "open"
+        started = time.monotonic()
         targets = self.services(self.targets)
-        hostvars = self._variables["hostvars"]
-        names = [str(name) for name in self._variables["groups"].get("codeblue_services", [])]
-        dependents = self.services(dependents_of(self.targets, hostvars, names))
-        looks = Looks(self.machines, targets, self._secrets.add)
-        detection = detect(card, {**targets, **dependents}, arguments["level"])
-        troubled = {result.target for result in detection.results if not result.ok}
-        failing = {
-            name
-            for name in targets
-            if name in troubled or any(name in s.depends_on for n, s in dependents.items() if n in troubled)
-        }
-        seen = looks.answers(failing)
+        opener = self.opener(arguments, targets)
+        card = card_of(arguments["runbook"])
+        dependents = self.services(dependents_of(self.targets, self._variables["hostvars"], self.service_names()))
+        self.prepare_modules()
+        with contextlib.ExitStack() as looking:
+            inquiry = looking.enter_context(self._inquiry(card, targets, dependents, arguments["level"]))
+            opened = self._open(opener, started)
+            if opened is not None and opened.resumed:
+                # What the last attempt left running has ended only now: what was seen before may be half of a step.
+                looking.close()
+                inquiry = looking.enter_context(self._inquiry(card, targets, dependents, arguments["level"]))
+            self._stage = self.STAGE
+            detection, seen = inquiry.findings()
         found = {
             name: self._diagnosis(
                 service, seen[name], detection, [n for n, s in dependents.items() if name in s.depends_on]
@@ -72,7 +91,7 @@ class ActionModule(StepAction):
             for name, service in targets.items()
         }
         # A run that is taken up again acted on criteria that fired then; what it has mended since is silent now.
-        resumed = self._resumed()
+        resumed = opened is not None and opened.resumed
         proceed = detection.fired or bool(arguments["because"]) or resumed
         for each in found.values():
             each["treatment"] = _TREATMENTS.get(each["cause"], "person") if proceed else "none"
@@ -80,6 +99,8 @@ class ActionModule(StepAction):
             self._record(detection, found)
             found = {name: self._as_first_decided(name, each) for name, each in found.items()}
         return {
+            **opener.about,
+            **(dataclasses.asdict(opened) if opened is not None else {"run_id": None, "resumed": False}),
             "proceed": proceed,
             "detection": detection.as_dict(),
             "targets": found,
@@ -115,11 +136,22 @@ class ActionModule(StepAction):
         run.store.finish_step(step, "ok", {"changed": False, "cause": diagnosis["cause"]}, changed=False)
         return diagnosis
 
-    def _resumed(self) -> bool:
+    def _inquiry(
+        self, card: Card, targets: Mapping[str, Service], dependents: Mapping[str, Service], level: str
+    ) -> _Inquiry:
+        return _Inquiry(Looks(self.machines, targets, self._secrets.add), card, targets, dependents, level)
+
+    def _open(self, opener: RunOpener, started: float) -> Opened | None:
+        """Open the run; None in check mode."""
         if self.check_mode:
-            return False
-        run = self.open_run(self.targets[0])
-        return any(record["kind"] == "run_reopened" for record in run.store.ledger_records(run.run_id))
+            opened, summary = None, opener.would_open
+        else:
+            opened = opener.open_here() or opener.open(opener.earlier())
+            # From here on this task uses the connection that the run was opened over.
+            self.__dict__["store"] = opener.store
+            summary = opened.summary
+        self.stage_ended("open", summary, started)
+        return opened
 
     def _diagnosis(
         self, service: Service, look: ServiceLook, detection: Detection, dependents: list[str]
@@ -209,6 +241,41 @@ class ActionModule(StepAction):
                     "evidence": list(each["evidence"]),
                 },
             )
+
+
+class _Inquiry(contextlib.AbstractContextManager["_Inquiry"]):
+    """Machines are asked and checks carried out from the moment it is made, and no longer than its `with`."""
+
+    def __init__(
+        self,
+        looks: Looks,
+        card: Card,
+        targets: Mapping[str, Service],
+        dependents: Mapping[str, Service],
+        level: str,
+    ) -> None:
+        self._looks = looks
+        self._targets = targets
+        self._dependents = dependents
+        self._detection = ForkedWork(
+            "detection", lambda: detect(card, {**targets, **dependents}, level), _DETECTION_SECONDS
+        )
+
+    def findings(self) -> tuple[Detection, Mapping[str, ServiceLook]]:
+        """Wait for both."""
+        detection = self._detection.result()
+        troubled = {result.target for result in detection.results if not result.ok}
+        failing = {
+            name
+            for name in self._targets
+            if name in troubled
+            or any(name in service.depends_on for n, service in self._dependents.items() if n in troubled)
+        }
+        return detection, self._looks.answers(failing)
+
+    def __exit__(self, *exc: object) -> None:
+        self._detection.end()
+        self._looks.end()
 
 
 def _instances(look: ServiceLook, detection: Detection, name: str) -> dict[str, t.Any]:

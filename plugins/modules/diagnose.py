@@ -7,24 +7,39 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: diagnose
-short_description: Find out whether the criteria of a runbook fire, and why
+short_description: Open a run and find out whether the criteria of a runbook fire, and why
 version_added: 0.1.0
 author: codeblue.recovery contributors (@codeblue-recovery)
 description:
+  - Opens the run for all targets as M(codeblue.recovery.run_open) does, or takes an unfinished one up again. A run that
+    this very C(ansible-playbook) has opened before is used as it is.
+  - Asks the machines and runs the checks while the run is being opened. A refused opening ends all that with one error.
   - Runs the checks of the targets and of the services that depend on them until it is sure, and holds the results
     against the detection criteria of the card.
   - Looks at the machines of the targets meanwhile, at most a few seconds, and names one cause with its evidence. Says
     V(inconclusive) when the evidence does not suffice.
-  - Changes nothing. Both results go into the record of the run.
+  - Changes nothing at the targets. Opening, detection and diagnosis go into the record of the run.
   - Runs once for all hosts of the play. Its task says C(run_once=true) as well.
 options:
   runbook:
-    description: Id of the runbook whose criteria are asked.
+    description: Id of the runbook whose run is opened and whose criteria are asked.
     type: str
     required: true
-  because:
-    description: Why the runbook is to act although no criterion fires.
+  run_id:
+    description:
+      - A ULID, for a run whose id is known before it starts. A new one is made when it is left out.
+      - The id of an unfinished run takes that run up again.
     type: str
+  because:
+    description: Why the runbook is to act although no criterion may fire. It goes into the change.
+    type: str
+  accept:
+    description:
+      - What the operator accepts explicitly. Only what the card of the runbook names counts, such as V(data_loss).
+      - V(changed_inputs) takes a run up again although card, inventory or version are others than at its start.
+    type: list
+    elements: str
+    default: []
   level:
     description: The deepest level of checks.
     type: str
@@ -33,7 +48,7 @@ options:
 attributes:
   check_mode:
     support: full
-    details: Looks all the same, and records nothing.
+    details: Looks all the same. Opens no run, takes no lease and records nothing.
   diff_mode:
     support: none
   idempotent:
@@ -49,7 +64,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Find out whether criteria fire, and why
+- name: Open the run and find out whether criteria fire, and why
   codeblue.recovery.diagnose:
     runbook: database_connection_failure
   run_once: true
@@ -57,6 +72,33 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+runbook:
+  description: Id of the runbook.
+  returned: success
+  type: str
+  sample: database_connection_failure
+severity:
+  description: Of the card.
+  returned: success
+  type: str
+  sample: SEV1
+run_id:
+  description: Id of the run. V(null) in check mode, which opens none.
+  returned: success
+  type: str
+  sample: 01K9Z5V6A8T7Q2N4M3R1C0X9YB
+resumed:
+  description: An unfinished run was taken up again.
+  returned: success
+  type: bool
+change_id:
+  description: The change ticket that belongs to the run.
+  returned: when not in check mode
+  type: str
+incident_id:
+  description: The incident that the run belongs to.
+  returned: when not in check mode
+  type: str
 proceed:
   description: A criterion fires, or O(because) was given, or the run is taken up again.
   returned: success
@@ -84,6 +126,7 @@ codeblue:
   description:
     - What the run's views, its record and its exit code are made from. C(summary) is one line for people, C(stage) and
       C(target) say where it belongs, C(accepted_at) is the Unix time of the first change that a machine accepted.
+    - C(stages_ended) tells of the opening, which is over before the task is. When it fails, C(stage) is V(open).
     - A failed step has C(error), C(hint) with the next thing to do, and C(exit_code) of the table of exit codes.
   returned: always
   type: dict
@@ -102,7 +145,9 @@ def main() -> None:
     run_action_only_module(
         {
             "runbook": {"type": "str", "required": True},
+            "run_id": {"type": "str"},
             "because": {"type": "str"},
+            "accept": {"type": "list", "elements": "str", "default": []},
             "level": {"type": "str", "choices": ["shallow", "deep", "comprehensive"], "default": "deep"},
         }
     )

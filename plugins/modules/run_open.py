@@ -13,14 +13,14 @@ author: codeblue.recovery contributors (@codeblue-recovery)
 description:
   - Gives the run an id, opens its incident and its emergency change, and takes the lease of every target, all in one
     transaction. Either all targets are leased or none is.
-  - Comes first in a runbook. The actions that change something ask for the lease, which belongs to this very
+  - Comes first in an operation; a runbook has it done by M(codeblue.recovery.diagnose). The actions that change something ask for the lease, which belongs to this very
     C(ansible-playbook) process.
   - With the id of a run that is not closed, that run goes on. What its last process left running is waited for or ended
     first, and the steps that it finished are not done again.
   - Runs once for all hosts of the play. Its task says C(run_once=true) as well.
 options:
   runbook:
-    description: Id of the runbook, as C(codeblue list) shows it.
+    description: Id of the operation or the runbook.
     type: str
     required: true
   run_id:
@@ -57,8 +57,7 @@ seealso:
 EXAMPLES = r"""
 - name: Open the run
   codeblue.recovery.run_open:
-    runbook: database_connection_failure
-    because: announced restart of the primary
+    runbook: database_rejoin
   run_once: true
   register: __opened
 """

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import Card
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_runner import Confirmation, confirm
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import CheckResult, Checks, plan_checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._criteria import (
     CriterionResult,
@@ -29,18 +28,15 @@ class Detection:
     """What was found about all targets together.
 
     :param fired: at least one criterion fires for a target or for a service that depends on one.
+    :param results: the last result of each check that was answered before enough was known.
     :param first_failed_at: Unix seconds of the first failure seen, None when nothing fails.
     """
 
     fired: bool
     criteria: tuple[CriterionResult, ...]
-    confirmation: Confirmation
+    results: tuple[CheckResult, ...]
     first_failed_at: float | None
     seconds: float
-
-    @property
-    def results(self) -> tuple[CheckResult, ...]:
-        return self.confirmation.results
 
     def fired_ids(self) -> list[str]:
         return [result.id for result in self.criteria if result.fired]
@@ -65,6 +61,9 @@ def detect(card: Card, services: Mapping[str, Service], level: str = "deep") -> 
 
     :param services: the targets and the services that depend on them.
     """
+    # Here, because it brings asyncio and packages along: whoever only reads a detection does not wait for them.
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_runner import confirm
+
     started = time.monotonic()
     checks: dict[str, Checks] = {name: service.checks for name, service in services.items()}
 
@@ -79,7 +78,7 @@ def detect(card: Card, services: Mapping[str, Service], level: str = "deep") -> 
     return Detection(
         fired=any(result.fired for result in results),
         criteria=tuple(results),
-        confirmation=confirmation,
+        results=confirmation.results,
         first_failed_at=min(failing, default=None),
         seconds=time.monotonic() - started,
     )

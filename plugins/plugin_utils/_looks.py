@@ -10,7 +10,6 @@ import typing as t
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_runner import run_checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import (
     CheckResult,
     PlannedCheck,
@@ -124,6 +123,10 @@ class Looks:
             for name, service in self._services.items()
         }
 
+    def end(self) -> None:
+        """End what is still being asked; nobody wants the answers any more."""
+        self._batch.end()
+
     def _service_look(self, service: Service, answered: Sequence[tuple[_Question, MachineAnswer]]) -> ServiceLook:
         statuses = {q.name: a.result for q, a in answered if q.kind == "member" and a.result is not None}
         members = {
@@ -161,6 +164,10 @@ class Looks:
 
     def _logins(self, service: Service, answered: Sequence[tuple[_Question, MachineAnswer]]) -> tuple[LoginLook, ...]:
         """Try every consumer's own credential, on the way that clients take."""
+        if not any(question.kind == "credential" for question, _answer in answered):
+            return ()
+        from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_runner import run_checks
+
         way = next(
             (check for _level, check in service.checks.up_to("deep") if isinstance(check, PostgresqlCheck)), None
         )

@@ -176,7 +176,8 @@ class _Child:
         try:
             os.killpg(self._pid, signal.SIGKILL)
         except ProcessLookupError:
-            pass  # it ended by itself
+            # It ended by itself, or was ended so early that it has no group yet.
+            os.kill(self._pid, signal.SIGKILL)
         except PermissionError:
             pass  # what is left of the group runs as another user by become and ends when its pipe closes
         os.waitpid(self._pid, 0)

@@ -11,6 +11,8 @@ the gate.
 from __future__ import annotations
 
 import functools
+import importlib
+import os
 import time
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,15 +29,16 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._redact import r
 try:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service, load_services
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._process_identity import ProcessIdentity
-    from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import Lease, Step
-    from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_access import (
-        ResilientStore,
-        open_store_of_run,
-    )
 
     MISSING: ImportError | None = None
 except ImportError as error:
     MISSING = error
+
+if t.TYPE_CHECKING:
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import Lease, Step
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_access import ResilientStore
+
+_STORE_ACCESS = "ansible_collections.codeblue.recovery.plugins.plugin_utils._store_access"
 
 _COLLECTION = "codeblue.recovery."
 _DEFAULT_LOCK_DIR = "/var/lib/codeblue"
@@ -105,6 +108,8 @@ class StepAction(ActionBase):
     _supports_async = False
     ARGUMENTS: t.ClassVar[dict[str, t.Any]] = {}
     STAGE: t.ClassVar[str] = ""
+    # Set by an action whose file needs packages of its own and imports them under `try`.
+    MISSING_IMPORT: t.ClassVar[ImportError | None] = None
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         started = time.monotonic()
@@ -113,25 +118,28 @@ class StepAction(ActionBase):
         self._secrets: set[str] = set()
         self._accepted_at: list[float] = []
         self._planned: list[str] = []
+        self._stage = self.STAGE
+        self._stages_ended: list[dict[str, t.Any]] = []
         try:
-            if MISSING is not None:
-                raise CodeblueError(
-                    f"the Python package {MISSING.name} is missing in the environment that runs ansible-playbook",
-                    "pip install codeblue-recovery there, or use the execution environment",
-                    exit_code=2,
-                )
+            missing = MISSING or self.MISSING_IMPORT
+            if missing is not None:
+                raise missing
             if self._task.async_val:
                 raise BadInput("async does not work for actions of codeblue.recovery", "remove async from the task")
             result = self.act(self._typed_arguments())
         except CodeblueError as error:
             result = self._failure(error)
+        except ImportError as error:
+            result = self._failure(_is_missing(error))
         result = redact(plain(result), self._secrets)
         said = result.setdefault("codeblue", {})
-        said.setdefault("stage", self.STAGE)
+        said.setdefault("stage", self._stage)
         said["target"] = said.get("target") or self.target
         said["seconds"] = round(time.monotonic() - started, 3)
         said["changed"] = bool(result.setdefault("changed", False))
         said["accepted_at"] = min(self._accepted_at, default=None)
+        if self._stages_ended:
+            said["stages_ended"] = self._stages_ended
         if self._planned:
             said["plan"] = self._planned
             said["summary"] = f"{said.get('summary', '')}; steps: {', '.join(self._planned)}"
@@ -145,6 +153,14 @@ class StepAction(ActionBase):
         :raises CodeblueError: the step failed; the message is for people.
         """
         raise NotImplementedError
+
+    def stage_ended(self, stage: str, summary: str, started: float) -> None:
+        """Tell people of a stage that is over while the task goes on with the next.
+
+        :param started: by `time.monotonic`.
+        """
+        seconds = round(time.monotonic() - started, 3)
+        self._stages_ended.append({"stage": stage, "summary": summary, "seconds": seconds, "ended_at": time.time()})
 
     # -- what the action is about ------------------------------------------------------------------------------
 
@@ -182,7 +198,8 @@ class StepAction(ActionBase):
     @functools.cached_property
     def store(self) -> ResilientStore:
         """The state store, opened once per task: a connection must not cross a fork."""
-        return open_store_of_run(ProcessIdentity.parent())
+        access = importlib.import_module(_STORE_ACCESS)
+        return t.cast("ResilientStore", access.open_store_of_run(ProcessIdentity.parent()))
 
     # -- the gate ----------------------------------------------------------------------------------------------
 
@@ -332,6 +349,37 @@ class StepAction(ActionBase):
             "msg": f"{message} ({hint})" if hint else message,
             "codeblue": {"error": message, "hint": hint, "exit_code": error.exit_code, "summary": message},
         }
+
+
+def _is_missing(error: ImportError) -> CodeblueError:
+    return CodeblueError(
+        f"the Python package {error.name} is missing in the environment that runs ansible-playbook",
+        "pip install codeblue-recovery there, or use the execution environment",
+        exit_code=2,
+    )
+
+
+def _import_store_beside_the_first_worker() -> None:
+    """Have ansible-playbook import the store while its first worker looks at the machines.
+
+    All workers are forks of ansible-playbook and find there what it has imported. The store takes 0.2 s: at the top
+    of this file they would pass before anybody looks, and in the workers once per task.
+    """
+    owner = os.getpid()
+    left = [_STORE_ACCESS]
+
+    def after_fork() -> None:
+        # Forks inherit this hook, and are not meant.
+        if left and os.getpid() == owner:
+            try:
+                importlib.import_module(left.pop())
+            except ImportError:
+                return  # the action that needs it says so
+
+    os.register_at_fork(after_in_parent=after_fork)
+
+
+_import_store_beside_the_first_worker()
 
 
 def _renew(runs: Iterable[OpenRun]) -> None:

@@ -109,6 +109,7 @@ class EventReader:
         said = result.get("codeblue")
         said = said if isinstance(said, Mapping) else {}
         target = str(said.get("target") or host)
+        self._show_ended_stages(said, target, task)
         if status == "skipped":
             if str(data.get("task_action", "")).rpartition(".")[2] not in _GUARDS and not task.startswith(_VALIDATION):
                 self._was_skipped(task, target, stdout)
@@ -139,6 +140,22 @@ class EventReader:
             self.targets[target] = status
         if status in ("failed", "unreachable", "ignored"):
             self._failed(step, said)
+
+    def _show_ended_stages(self, said: Mapping[str, t.Any], target: str, task: str) -> None:
+        """Stages that were over before the task was: opening the run, in the task that diagnoses."""
+        for ended in said.get("stages_ended") or ():
+            ended_at = _number(ended.get("ended_at")) or time.time()
+            self._emit(
+                Step(
+                    stage=str(ended.get("stage") or ""),
+                    target=target,
+                    status="ok",
+                    summary=self._clean(one_line(str(ended.get("summary") or ""))),
+                    seconds=_number(ended.get("seconds")) or 0.0,
+                    elapsed=round(ended_at - self._clock_start, 3),
+                    task=task,
+                )
+            )
 
     def _failed(self, step: Step, said: Mapping[str, t.Any]) -> None:
         exit_code = said.get("exit_code")
