@@ -13,8 +13,8 @@ author: codeblue.recovery contributors (@codeblue-recovery)
 description:
   - Gives the run an id, opens its incident and its emergency change, and takes the lease of every target, all in one
     transaction. Either all targets are leased or none is.
-  - Comes first in an operation; a runbook has it done by M(codeblue.recovery.diagnose). The actions that change something ask for the lease, which belongs to this very
-    C(ansible-playbook) process.
+  - Comes first in an operation; for a runbook M(codeblue.recovery.diagnose) does the same. The actions that change
+    something ask for the lease, which belongs to this very C(ansible-playbook) process.
   - With the id of a run that is not closed, that run goes on. What its last process left running is waited for or ended
     first, and the steps that it finished are not done again.
   - Runs once for all hosts of the play. Its task says C(run_once=true) as well.
