@@ -4,14 +4,18 @@
 
 from __future__ import annotations
 
+import time
 import typing as t
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._deadline import Deadline
-from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_sessions import wait_until_gone
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_sql import PsqlSession, identifier, literal
 
 _SETTING = "default_transaction_read_only"
+# A backend needs a few milliseconds from its start until it is listed.
+_QUIET_LOOKS = 2
+_LOOK_PAUSE = 0.03
 
 
 def look_at_database(sql: PsqlSession, database: str) -> t.Dict[str, t.Any]:
@@ -38,10 +42,27 @@ def set_read_only(sql: PsqlSession, database: str, value: t.Optional[str]) -> No
 
 
 def end_client_sessions(sql: PsqlSession, database: str, deadline: Deadline) -> int:
-    """End the client sessions in the database, which keep the setting that they began with; how many."""
-    ended = sql.rows(
-        "SELECT pid, backend_start::text AS started, pg_terminate_backend(pid) AS ended FROM pg_stat_activity"
-        " WHERE datname = %s AND pid <> pg_backend_pid() AND backend_type = 'client backend'" % literal(database)
-    )
-    wait_until_gone(sql, ended, deadline)
-    return len(ended)
+    """End the client sessions in the database, which keep the setting that they began with; how many.
+
+    A session that was being opened while the setting was written shows up a moment later: it is looked for again,
+    until none is left that began before now.
+
+    :raises CodeblueError: one of them does not end.
+    """
+    began = sql.value("clock_timestamp()::text")
+    ended, quiet = 0, 0
+    while quiet < _QUIET_LOOKS:
+        found = sql.rows(
+            "SELECT pid, backend_start::text AS started, pg_terminate_backend(pid) AS ended FROM pg_stat_activity"
+            " WHERE datname = %s AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+            " AND backend_start <= %s::timestamptz" % (literal(database), literal(began))
+        )
+        if found and not wait_until_gone(sql, found, deadline):
+            raise CodeblueError(
+                "%d sessions of %s do not end and may still write" % (len(found), database),
+                "end them on the machine: see pg_stat_activity",
+            )
+        ended += len(found)
+        quiet = 0 if found else quiet + 1
+        time.sleep(_LOOK_PAUSE)
+    return ended

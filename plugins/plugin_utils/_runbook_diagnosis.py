@@ -23,7 +23,9 @@ UNDECIDED = 0.0
 
 _PACKAGE = "ansible_collections.codeblue.recovery.plugins.plugin_utils"
 # Runbook to the module that holds its `DIAGNOSIS`. Imported for that runbook only: imports cost the first action.
-DIAGNOSES: dict[str, str] = {}
+DIAGNOSES: dict[str, str] = {
+    "data_corruption_detected": "_diagnosis_integrity",
+}
 
 
 @dataclass(frozen=True)
