@@ -4,15 +4,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import socket
 import time
 import typing as t
 
-from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError, Refused
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, Refused
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_lsn import format_lsn
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_runner import run_checks
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import plan_checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_looks import MemberLook, member_look
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._failover_choice import choose_failover
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._gateway_changes import gateway_change
@@ -27,7 +26,10 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action imp
 
 _PROBE_SECONDS = 1.0
 _LOOK_SECONDS = 8.0
-_USABLE_PAUSE = 0.1
+
+# StepAction says which package is missing.
+with contextlib.suppress(ImportError):
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._usable import wait_until_usable
 
 
 class ActionModule(StepAction):
@@ -48,6 +50,8 @@ class ActionModule(StepAction):
         if database is None:
             raise BadInput(f"{self.target}: has no codeblue_host.postgresql", "failover is for databases")
         choice = self._decided(arguments["diagnosis"].get("failover"))
+        if choice["path"] == "restore":
+            return {"changed": False, "path": "restore", "codeblue": {"summary": choice["reason"]}}
         if choice["path"] == "refuse":
             raise Refused(f"{self.target}: {choice['reason']}")
         if choice["path"] == "start_primary" and self._hangs(arguments["diagnosis"], choice) and not self.check_mode:
@@ -57,7 +61,12 @@ class ActionModule(StepAction):
             if started is not None:
                 return started
             if choice["if_that_fails"] != "promote":
-                raise CodeblueError(f"{self.target}: {failure}", "restore a snapshot, or mend the old primary by hand")
+                return {
+                    "changed": False,
+                    "path": "restore",
+                    "failure": failure,
+                    "codeblue": {"summary": f"{choice['primary']} cannot be started ({failure}): a snapshot is needed"},
+                }
         return self._fail_over(service, database, choice, arguments)
 
     def _decided(self, choice: dict[str, t.Any] | None) -> dict[str, t.Any]:
@@ -277,25 +286,9 @@ class ActionModule(StepAction):
         return [*evidence, f"{primary.machine} is silent, and clients reach it by the gateway only"]
 
     def _until_usable(self, service: Service, seconds: float) -> None:
-        """Wait until the database's own checks pass on the way that clients take.
-
-        :raises CodeblueError: they do not in time.
-        """
-        if self.check_mode:
-            return
-        deadline = time.monotonic() + seconds
-        plan = plan_checks({service.name: service.checks}, "deep")
-        while True:
-            failing = [result for result in run_checks(plan) if not result.ok]
-            if not failing:
-                return
-            if time.monotonic() >= deadline:
-                first = failing[0]
-                raise CodeblueError(
-                    f"{self.target}: {first.id} still fails after {seconds:g} s ({first.error_class}): {first.detail}",
-                    "look at the gateway and at the new primary's log",
-                )
-            time.sleep(_USABLE_PAUSE)
+        """Wait until the database's own checks pass on the way that clients take."""
+        if not self.check_mode:
+            wait_until_usable(service, seconds, "look at the gateway and at the new primary's log")
 
     def _would(self, verb: str) -> str:
         return {"started": "would start", "promoted": "would promote"}[verb] if self.check_mode else verb

@@ -38,6 +38,11 @@ def look_at_server(member: Member, unit: ProcessUnit, deadline: Deadline) -> Sta
     }
 
 
+def sql_answers(member: Member, deadline: Deadline) -> bool:
+    """Whether SQL answers; for a data directory that may hold nothing."""
+    return _answers(member, deadline.within(3.0)) is not None
+
+
 def start_and_wait(member: Member, unit: ProcessUnit, deadline: Deadline) -> State:
     """Start the unit, wait for SQL, and say how it came up.
 

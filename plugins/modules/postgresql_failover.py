@@ -69,7 +69,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 path:
-  description: What was done, V(start_primary) or V(promote).
+  description:
+    - What was done, V(start_primary) or V(promote). V(restore) when nothing was done, because no member can be brought
+      back and M(codeblue.recovery.postgresql_restore) is needed.
   returned: success
   type: str
   sample: promote

@@ -195,7 +195,7 @@ def _path(
     if standby is None:
         if primary.disk_usable:
             return "start_primary", None, "no standby answers, and the old primary's disk can be used"
-        return "refuse", None, "no standby answers and the old primary cannot be started: restore a snapshot"
+        return "restore", None, "no standby answers and no data directory can be used: a snapshot has to be restored"
     if loss.in_step:
         return "promote", None, f"{standby.machine} has everything that was committed on {primary.machine}"
     extent = _extent(loss)

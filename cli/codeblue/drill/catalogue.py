@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import Card
 
-# In a drill the standby is in step when the fault strikes, so no acknowledged write may be lost at all.
-_RPO_TARGET = 0.0
-
 
 @dataclass(frozen=True)
 class Drill:
@@ -49,5 +46,5 @@ def choose_drills(cards: Sequence[Card], fault: str | None) -> list[Drill]:
                     f"the card of {card.id} names: {', '.join(card.faults)}",
                 )
             rto = known[name].rto_target
-            drills.append(Drill(card.id, name, card.objectives.rto if rto is None else rto, _RPO_TARGET))
+            drills.append(Drill(card.id, name, card.objectives.rto if rto is None else rto, known[name].rpo_target))
     return drills

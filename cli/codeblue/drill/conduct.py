@@ -17,6 +17,7 @@ from codeblue.drill.catalogue import Drill
 from codeblue.drill.clinic import Clinic
 from codeblue.drill.interruption import Interruptions
 from codeblue.drill.observation import Observer
+from codeblue.drill.preparation import take_snapshot
 from codeblue.drill.result import DrillResult
 from codeblue.drill.runbook_command import RunbookCommand, RunReport
 from codeblue.lab.faults import Injection, all_faults
@@ -60,9 +61,11 @@ class Conductor:
         result.platform = self._clinic.platform(self._cards[drill.runbook])
         try:
             with tempfile.TemporaryDirectory(prefix="codeblue-drill-") as scratch:
-                watches = all_faults()[drill.fault].watches
-                prober = Prober(self._clinic.lab, Path(scratch) / "samples.jsonl", _PROBE_SECONDS, watches)
+                fault = all_faults()[drill.fault]
+                prober = Prober(self._clinic.lab, Path(scratch) / "samples.jsonl", _PROBE_SECONDS, fault.watches)
                 try:
+                    if fault.needs_snapshot:
+                        self._say("snapshot", take_snapshot(self._clinic.lab.inventory_path, fault.needs_snapshot))
                     self._with_prober(drill, result, prober)
                 except (CodeblueError, psycopg.Error) as error:
                     result.problems.append(" ".join(str(error).split()))

@@ -42,6 +42,10 @@ class Fault(ABC):
     # Seconds from the first failed probe to the first stable success that a drill allows; None for the card's RTO.
     # A lab has no people to call, no long journal to replay and no distances, so these are stricter than the cards.
     rto_target: ClassVar[float | None] = None
+    # From how many seconds before the fault acknowledged writes may be lost. Hardly ever any.
+    rpo_target: ClassVar[float] = 0.0
+    # Services of which a drill has a snapshot taken first, by the operation that production's schedule runs.
+    needs_snapshot: ClassVar[tuple[str, ...]] = ()
     # Questions from outside, in `outside/`, that the prober asks in addition while this fault is drilled.
     watches: ClassVar[tuple[str, ...]] = ()
 
@@ -65,11 +69,20 @@ def all_faults() -> dict[str, Fault]:
     from codeblue.lab.ai_faults import AI_FAULTS
     from codeblue.lab.database_faults import DATABASE_FAULTS
     from codeblue.lab.intrusion_faults import INTRUSION_FAULTS
+    from codeblue.lab.lost_faults import LOST_FAULTS
     from codeblue.lab.performance_faults import PERFORMANCE_FAULTS
     from codeblue.lab.phi_faults import PHI_FAULTS
     from codeblue.lab.service_faults import SERVICE_FAULTS
 
-    every = (*DATABASE_FAULTS, *SERVICE_FAULTS, *AI_FAULTS, *PHI_FAULTS, *INTRUSION_FAULTS, *PERFORMANCE_FAULTS)
+    every = (
+        *DATABASE_FAULTS,
+        *LOST_FAULTS,
+        *SERVICE_FAULTS,
+        *AI_FAULTS,
+        *PHI_FAULTS,
+        *INTRUSION_FAULTS,
+        *PERFORMANCE_FAULTS,
+    )
     return {fault.name: fault() for fault in every}
 
 
