@@ -13,22 +13,30 @@ import click
 from codeblue.runner.options import inventory_option, json_option
 
 if TYPE_CHECKING:
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._detection_survey import Survey
     from codeblue.doctor.finding import Finding
 
 
 @click.command(epilog="Exit codes: 0 all is well, 2 something is broken, 4 something needs attention.")
 @inventory_option
 @click.option("--reach", is_flag=True, help="Also try to reach every machine of the inventory.")
+@click.option(
+    "--criteria/--no-criteria",
+    default=None,
+    help="Say which runbook the services call for now. Default: with -i, when they can be reached from here.",
+)
 @click.option("--close", is_flag=True, help="Close runs that were left open, once all their processes are dead.")
 @json_option
-def command(inventory: tuple[str, ...], reach: bool, close: bool, as_json: bool) -> int:
+def command(inventory: tuple[str, ...], reach: bool, criteria: bool | None, close: bool, as_json: bool) -> int:
     """Check what an emergency will need.
 
     Versions, the collection and stale copies of it, cards, the state store, keys, spool, outbox, anchors, runs that
-    were left open, and with -i the inventory.
+    were left open, and with -i the inventory, and the criteria of all runbooks over its checks: which runbook would
+    be called for now. Nothing is changed.
 
     \b
     codeblue doctor -i production.yml --reach
+    codeblue doctor -i production.yml --criteria --json
     codeblue doctor --close
     """
     from codeblue.doctor.finding import exit_code_of
@@ -36,10 +44,13 @@ def command(inventory: tuple[str, ...], reach: bool, close: bool, as_json: bool)
 
     if reach and not inventory:
         raise click.UsageError("--reach needs -i INVENTORY")
+    if criteria and not inventory:
+        raise click.UsageError("--criteria needs -i INVENTORY")
     coloured = colours_wanted(sys.stdout)
     signs = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "failed": ("✗", "bold red")}
     findings = []
-    for finding in _findings(inventory, reach, close):
+    surveys: list[Survey] = []
+    for finding in _findings(inventory, reach, criteria, close, surveys):
         findings.append(finding)
         if as_json:
             click.echo(json.dumps({"message_type": "finding", **dataclasses.asdict(finding)}, ensure_ascii=False))
@@ -50,14 +61,19 @@ def command(inventory: tuple[str, ...], reach: bool, close: bool, as_json: bool)
             click.echo(f"    {finding.hint}")
     exit_code = exit_code_of(findings)
     if as_json:
+        for survey in surveys:
+            click.echo(json.dumps({"message_type": "criteria", **survey.as_dict()}, ensure_ascii=False))
         counts = {status: sum(finding.status == status for finding in findings) for status in signs}
         click.echo(json.dumps({"message_type": "summary", **counts, "exit_code": exit_code}))
     return exit_code
 
 
-def _findings(inventory: tuple[str, ...], reach: bool, close: bool) -> Iterator[Finding]:
+def _findings(
+    inventory: tuple[str, ...], reach: bool, criteria: bool | None, close: bool, surveys: list[Survey]
+) -> Iterator[Finding]:
     from codeblue.doctor import installation, state
     from codeblue.doctor import inventory as inventories
+    from codeblue.doctor.criteria import criteria_findings, evaluate_criteria, load_own_cards
     from codeblue.runner.record import open_record
     from codeblue.runner.request import inventory_sources
 
@@ -76,6 +92,11 @@ def _findings(inventory: tuple[str, ...], reach: bool, close: bool) -> Iterator[
     yield from state.check_leftovers()
     if inventory:
         sources = inventory_sources(inventory, here)
-        yield from inventories.check_inventory(sources, here)
+        look = inventories.InventoryCheck(sources, here)
+        yield from look.findings()
         if reach:
             yield from inventories.check_reach(sources, here)
+        if look.services and criteria is not False:
+            found = evaluate_criteria(load_own_cards(), look.services)
+            surveys.append(found)
+            yield from criteria_findings(found, inventory, bool(criteria))

@@ -21,6 +21,9 @@ from codeblue.runner.options import new_run_id, process_started_at
 from codeblue.runner.request import choose_forks
 from codeblue.runner.workspace import Workspace
 
+if t.TYPE_CHECKING:
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
+
 _SERVICES = "codeblue_services"
 _MACHINES = "codeblue_machines"
 _LOOK = [
@@ -56,33 +59,46 @@ _REACH = [
 ]
 
 
-def check_inventory(sources: tuple[str, ...], directory: Path) -> Iterator[Finding]:
+class InventoryCheck:
     """All services load, with machines and dependencies that exist and without a circle.
 
     :param sources: as Ansible takes them.
     """
-    from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import load_services
-    from ansible_collections.codeblue.recovery.plugins.plugin_utils._recovery_order import order_of_hosts
 
-    results = _play(_LOOK, sources, directory)
-    if results.problem:
-        yield failed("inventory", results.problem, results.hint)
-        return
-    for host, problem in results.failed.items():
-        yield failed("inventory", f"{host}: {problem}")
-    names = results.values.get("", {}).get("all", [])
-    services = {host: value["variables"] for host, value in results.values.items() if "variables" in value}
-    try:
-        load_services(services, set(names))
-        waves = order_of_hosts(list(services), services)
-    except BadInput as error:
-        for line in error.message.splitlines():
-            yield failed("inventory", line, error.hint)
-        return
-    if not results.failed:
-        machines = results.values.get("", {}).get("machines", [])
-        yield ok("inventory", f"{len(services)} services, {len(machines)} machines")
-        yield ok("recovery order", " → ".join(", ".join(wave) for wave in waves))
+    def __init__(self, sources: tuple[str, ...], directory: Path) -> None:
+        self._sources = sources
+        self._directory = directory
+        #: The services, once `findings` was gone through; empty when anything is wrong with them.
+        self.services: dict[str, Service] = {}
+        #: All variables of the services that begin with `codeblue_`, as Ansible resolved them.
+        self.variables: dict[str, dict[str, t.Any]] = {}
+
+    def findings(self) -> Iterator[Finding]:
+        """Look, and say what was found."""
+        from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import load_services
+        from ansible_collections.codeblue.recovery.plugins.plugin_utils._recovery_order import order_of_hosts
+
+        results = _play(_LOOK, self._sources, self._directory)
+        if results.problem:
+            yield failed("inventory", results.problem, results.hint)
+            return
+        for host, problem in results.failed.items():
+            yield failed("inventory", f"{host}: {problem}")
+        names = results.values.get("", {}).get("all", [])
+        variables = {host: value["variables"] for host, value in results.values.items() if "variables" in value}
+        try:
+            services = load_services(variables, set(names))
+            waves = order_of_hosts(list(variables), variables)
+        except BadInput as error:
+            for line in error.message.splitlines():
+                yield failed("inventory", line, error.hint)
+            return
+        self.variables = variables
+        if not results.failed:
+            self.services = dict(services)
+            machines = results.values.get("", {}).get("machines", [])
+            yield ok("inventory", f"{len(variables)} services, {len(machines)} machines")
+            yield ok("recovery order", " → ".join(", ".join(wave) for wave in waves))
 
 
 def check_reach(sources: tuple[str, ...], directory: Path) -> Iterator[Finding]:
