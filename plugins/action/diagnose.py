@@ -26,10 +26,17 @@ try:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_postgresql import diagnose
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._forked_work import ForkedWork
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._looks import Looks, ServiceLook, count_commits_call
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineAnswer
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import HostDatabase
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._run_opener import Opened, RunOpener
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._run_opening import card_of
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._runbook_diagnosis import (
+        Questions,
+        RunbookDiagnosis,
+        Seen,
+        diagnosis_of,
+    )
 
     _MISSING = OpeningAction.MISSING_IMPORT
 except ImportError as error:
@@ -74,27 +81,24 @@ class ActionModule(OpeningAction):
         opener = self.opener(arguments, targets)
         card = card_of(arguments["runbook"])
         dependents = self.services(dependents_of(self.targets, self._variables["hostvars"], self.service_names()))
+        own = diagnosis_of(card.id)
         self.prepare_modules()
         with contextlib.ExitStack() as looking:
-            inquiry = looking.enter_context(self._inquiry(card, targets, dependents, arguments["level"]))
+            inquiry = looking.enter_context(self._inquiry(card, own, targets, dependents, arguments["level"]))
             opened = self._open(opener, started)
             if opened is not None and opened.resumed:
                 # What the last attempt left running has ended only now: what was seen before may be half of a step.
                 looking.close()
-                inquiry = looking.enter_context(self._inquiry(card, targets, dependents, arguments["level"]))
+                inquiry = looking.enter_context(self._inquiry(card, own, targets, dependents, arguments["level"]))
             self._stage = self.STAGE
-            detection, seen = inquiry.findings()
-        found = {
-            name: self._diagnosis(
-                service, seen[name], detection, [n for n, s in dependents.items() if name in s.depends_on]
-            )
-            for name, service in targets.items()
-        }
+            found = self._found(own, inquiry, targets, dependents)
+            detection = inquiry.detection()
         # A run that is taken up again acted on criteria that fired then; what it has mended since is silent now.
         resumed = opened is not None and opened.resumed
         proceed = detection.fired or bool(arguments["because"]) or resumed
         for each in found.values():
-            each["treatment"] = _TREATMENTS.get(each["cause"], "person") if proceed else "none"
+            treatment = each.get("treatment") or _TREATMENTS.get(each["cause"], "person")
+            each["treatment"] = treatment if proceed else "none"
         if not self.check_mode:
             self._record(detection, found)
             found = {name: self._as_first_decided(name, each) for name, each in found.items()}
@@ -137,9 +141,48 @@ class ActionModule(OpeningAction):
         return diagnosis
 
     def _inquiry(
-        self, card: Card, targets: Mapping[str, Service], dependents: Mapping[str, Service], level: str
+        self,
+        card: Card,
+        own: RunbookDiagnosis | None,
+        targets: Mapping[str, Service],
+        dependents: Mapping[str, Service],
+        level: str,
     ) -> _Inquiry:
-        return _Inquiry(Looks(self.machines, targets, self._secrets.add), card, targets, dependents, level)
+        asked = (
+            Looks(self.machines, targets, self._secrets.add) if own is None else Questions(own, self.machines, targets)
+        )
+        return _Inquiry(asked, card, targets, dependents, level)
+
+    def _found(
+        self,
+        own: RunbookDiagnosis | None,
+        inquiry: _Inquiry,
+        targets: Mapping[str, Service],
+        dependents: Mapping[str, Service],
+    ) -> dict[str, dict[str, t.Any]]:
+        """The judgement about each target: the runbook's own, or by what the target is."""
+        detection = inquiry.detection()
+        if own is None:
+            seen = inquiry.looks()
+            needed_by = {name: [n for n, s in dependents.items() if name in s.depends_on] for name in targets}
+            return {
+                name: self._diagnosis(service, seen[name], detection, needed_by[name])
+                for name, service in targets.items()
+            }
+        answers = inquiry.answers()
+        return {
+            name: own.decide(
+                Seen(
+                    service,
+                    {**targets, **dependents},
+                    detection,
+                    answers.get(name, {}),
+                    self.look,
+                    self.services([each for each in service.depends_on if each in self.service_names()]),
+                )
+            )
+            for name, service in targets.items()
+        }
 
     def _open(self, opener: RunOpener, started: float) -> Opened | None:
         """Open the run; None in check mode."""
@@ -248,34 +291,44 @@ class _Inquiry(contextlib.AbstractContextManager["_Inquiry"]):
 
     def __init__(
         self,
-        looks: Looks,
+        asked: Looks | Questions,
         card: Card,
         targets: Mapping[str, Service],
         dependents: Mapping[str, Service],
         level: str,
     ) -> None:
-        self._looks = looks
+        self._asked = asked
         self._targets = targets
         self._dependents = dependents
         self._detection = ForkedWork(
             "detection", lambda: detect(card, {**targets, **dependents}, level), _DETECTION_SECONDS
         )
+        self._detected: Detection | None = None
 
-    def findings(self) -> tuple[Detection, Mapping[str, ServiceLook]]:
-        """Wait for both."""
-        detection = self._detection.result()
-        troubled = {result.target for result in detection.results if not result.ok}
+    def detection(self) -> Detection:
+        """Wait for the checks."""
+        if self._detected is None:
+            self._detected = self._detection.result()
+        return self._detected
+
+    def looks(self) -> Mapping[str, ServiceLook]:
+        """Wait for the machines, where the targets are diagnosed by what they are."""
+        troubled = {result.target for result in self.detection().results if not result.ok}
         failing = {
             name
             for name in self._targets
             if name in troubled
             or any(name in service.depends_on for n, service in self._dependents.items() if n in troubled)
         }
-        return detection, self._looks.answers(failing)
+        return t.cast(Looks, self._asked).answers(failing)
+
+    def answers(self) -> Mapping[str, Mapping[str, MachineAnswer]]:
+        """Wait for the machines, where the runbook has questions of its own."""
+        return t.cast(Questions, self._asked).answers()
 
     def __exit__(self, *exc: object) -> None:
         self._detection.end()
-        self._looks.end()
+        self._asked.end()
 
 
 def _instances(look: ServiceLook, detection: Detection, name: str) -> dict[str, t.Any]:

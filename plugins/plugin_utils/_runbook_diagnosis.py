@@ -11,10 +11,11 @@ from __future__ import annotations
 import importlib
 import typing as t
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._detection import Detection
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineAnswer, MachineCall
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._machines import Machines
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 
 PROVEN = 0.95
@@ -24,6 +25,7 @@ UNDECIDED = 0.0
 _PACKAGE = "ansible_collections.codeblue.recovery.plugins.plugin_utils"
 # Runbook to the module that holds its `DIAGNOSIS`. Imported for that runbook only: imports cost the first action.
 DIAGNOSES: dict[str, str] = {
+    "ai_service_unavailable": "_diagnosis_ai",
     "data_corruption_detected": "_diagnosis_integrity",
 }
 
@@ -44,6 +46,7 @@ class Seen:
     """All that is known about one target when its cause is judged.
 
     :param services: all targets, and the services that depend on one of them.
+    :param dependencies: the services that this target depends on directly; their checks were not asked.
     :param answers: by the name of the question.
     :param ask: further modules that only read, run at once; for what follows from the first answers.
     """
@@ -53,6 +56,7 @@ class Seen:
     detection: Detection
     answers: Mapping[str, MachineAnswer]
     ask: Callable[[Sequence[MachineCall]], list[MachineAnswer]]
+    dependencies: Mapping[str, Service] = field(default_factory=dict)
 
 
 class RunbookDiagnosis(t.Protocol):
@@ -68,6 +72,27 @@ class RunbookDiagnosis(t.Protocol):
             first), `treatment` (`none` when healthy, `person` when inconclusive), optionally `next_step` for a
             person, and plain data that the treatment needs; neither secrets nor patient data.
         """
+
+
+class Questions:
+    """The questions of a runbook's own diagnosis about all targets, asked from the moment this is made."""
+
+    def __init__(self, diagnosis: RunbookDiagnosis, machines: Machines, services: Mapping[str, Service]) -> None:
+        self._asked = [
+            (name, question) for name, service in services.items() for question in diagnosis.questions(service)
+        ]
+        self._batch = machines.start([question.call for _name, question in self._asked])
+
+    def answers(self) -> dict[str, dict[str, MachineAnswer]]:
+        """Wait for all; by target and name of the question."""
+        found: dict[str, dict[str, MachineAnswer]] = {name: {} for name, _question in self._asked}
+        for (name, question), answer in zip(self._asked, self._batch.answers(), strict=True):
+            found[name][question.name] = answer
+        return found
+
+    def end(self) -> None:
+        """End what is still under way."""
+        self._batch.end()
 
 
 def diagnosis_of(runbook: str) -> RunbookDiagnosis | None:
