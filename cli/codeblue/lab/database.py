@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from codeblue.lab.layout import Layout
+from codeblue.lab.patient_records import create_records
 from codeblue.lab.postgresql import DATABASE, PostgreSQL
 from codeblue.lab.secrets import DATABASE_ROLES, PROBE_ACCOUNT, read_secret
 
@@ -14,14 +15,6 @@ if TYPE_CHECKING:
     import psycopg
 
 _TABLES = """
-create table records (
-    id bigint generated always as identity primary key,
-    patient_ref text not null,
-    note text not null,
-    triage text not null,
-    created_by text not null,
-    created_at timestamptz not null default clock_timestamp()
-);
 create table accounts (
     username text primary key,
     password_hash text not null,
@@ -37,23 +30,9 @@ create table codeblue_check (
     id integer primary key,
     checked_at timestamptz not null
 );
-grant select, insert on records to records_app;
 grant select on accounts to auth_app;
 grant select, insert on codeblue_sentinel to sentinel;
 grant select, insert, update on codeblue_check to sentinel;
-grant select on records to reporting;
-grant select, update on records to billing;
-"""
-
-_SYNTHETIC_RECORDS = """
-insert into records (patient_ref, note, triage, created_by)
-select 'synthetic-' || lpad((n % 60 + 1)::text, 4, '0'),
-       (array['Follow-up after discharge', 'Blood pressure under observation', 'Vaccination given',
-              'Results of the laboratory reviewed', 'Referred to physiotherapy'])[n % 5 + 1] || ', visit ' || n,
-       (array['routine', 'routine', 'soon', 'routine', 'urgent'])[n % 5 + 1],
-       'dr.example'
-from generate_series(1, 200) n;
-insert into codeblue_check values (1, clock_timestamp());
 """
 
 
@@ -70,7 +49,8 @@ def create_database(postgresql: PostgreSQL, member: str) -> None:
         connection.execute(sql.SQL("create database {} strategy file_copy").format(sql.Identifier(DATABASE)))
     with postgresql.connect(member, DATABASE) as connection:
         connection.execute(_TABLES)
-        connection.execute(_SYNTHETIC_RECORDS)
+        create_records(connection)
+        connection.execute("insert into codeblue_check values (1, clock_timestamp())")
         probe_password = read_secret(postgresql.layout.secret(PROBE_ACCOUNT))
         connection.execute(
             "insert into accounts values (%s, %s, 'Synthetic monitoring')",

@@ -19,6 +19,7 @@ from codeblue.lab.layout import (
     postgres_unit,
     unit,
 )
+from codeblue.lab.patient_records import INTEGRITY_RULES
 from codeblue.lab.postgresql import DATABASE, PORT_NAMES
 from codeblue.lab.secrets import PROBE_ACCOUNT
 from codeblue.lab.services import DATABASE_USERS
@@ -125,6 +126,7 @@ class Inventory:
                 "comprehensive": [
                     {"id": "sentinels", **session, "query": "SELECT count(*), max(n) FROM codeblue_sentinel"},
                 ],
+                "signals": [self._signal("record_integrity", "patient_db", "integrity")],
                 "thresholds": {"response": "500ms", "error_rate": 0.001},
             },
         }
@@ -141,6 +143,7 @@ class Inventory:
             "archive_dir": str(self.layout.archive),
             "replication_user": "replicator",
             "write_paths": ["gateway"],
+            "integrity": INTEGRITY_RULES,
             "members": {
                 member: {
                     "role": "primary" if member == DATABASE_MEMBERS[0] else "standby",

@@ -22,8 +22,9 @@ from codeblue.lab.layout import (
     unit,
 )
 from codeblue.lab.parts import Parts
+from codeblue.lab.patient_records import restore_records
 from codeblue.lab.phi_faults import restore_logs
-from codeblue.lab.postgresql import peer_of, slot_of
+from codeblue.lab.postgresql import DATABASE, peer_of, slot_of
 from codeblue.lab.processes import end, facts, postgres_processes
 from codeblue.lab.secrets import copy_to_consumers
 
@@ -42,6 +43,8 @@ def restore_normal_state(parts: Parts) -> None:
         set_passwords(parts.layout, connection)
         reset_roles(connection)
         connection.execute("alter database clinic reset all")
+    with parts.postgresql.connect(_FIRST, DATABASE) as connection:
+        restore_records(connection)
     for service in SERVICES:
         write_json(parts.layout.flags_file(service), {"ai_enabled": True})
     stale = parts.releases.restore_base()

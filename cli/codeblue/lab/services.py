@@ -24,6 +24,7 @@ from codeblue.lab.layout import (
     Layout,
     unit,
 )
+from codeblue.lab.patient_records import MONITORED
 from codeblue.lab.postgresql import DATABASE
 from codeblue.lab.state import LabState
 from codeblue.lab.supervisor import Program
@@ -162,6 +163,9 @@ class Services:
             "host": "127.0.0.1",
             "port": self.state.ports[MONITOR_UNIT],
             "root": str(self.layout.root),
+            "integrity": {
+                "patient_db": {"database": self._database("reporting", "app2", "monitor"), "violations": MONITORED}
+            },
             "supervisor_socket": str(self.layout.supervisor_socket),
             "known_networks": [intrusion.KNOWN_NETWORK],
             "instances": {
