@@ -137,9 +137,25 @@ class Credential:
 
 
 @dataclass(frozen=True)
+class ConfigurationRepository:
+    """A git repository on a machine that keeps the history of its configuration files, as etckeeper does.
+
+    :param git_dir: None when it is `.git` in the work tree.
+    """
+
+    work_tree: str
+    git_dir: str | None = None
+
+    def as_arguments(self) -> dict[str, str]:
+        """As the module `configuration_switch` takes it."""
+        return {"work_tree": self.work_tree, **({"git_dir": self.git_dir} if self.git_dir else {})}
+
+
+@dataclass(frozen=True)
 class Instance:
     """One running copy of a service on a machine; the machine names it.
 
+    :param config_repository: keeps the history of `config_files`.
     :param release_copies: directories of the machine with copies of releases, as they were delivered, by version.
     """
 
@@ -149,6 +165,7 @@ class Instance:
     process: Process
     release_root: str | None = None
     config_files: tuple[str, ...] = ()
+    config_repository: ConfigurationRepository | None = None
     log_files: tuple[str, ...] = ()
     release_copies: tuple[str, ...] = ()
 
@@ -275,11 +292,19 @@ class _HostReader:
             process=self._process(values.child("process")),
             release_root=self._optional_path(values, "release_root"),
             config_files=self._paths(values, "config_files"),
+            config_repository=self._config_repository(values.optional_child("config_repository")),
             log_files=self._paths(values, "log_files"),
             release_copies=self._paths(values, "release_copies"),
         )
         values.finish()
         return instance
+
+    def _config_repository(self, values: TypedMapping | None) -> ConfigurationRepository | None:
+        if values is None:
+            return None
+        repository = ConfigurationRepository(self._path(values, "work_tree"), self._optional_path(values, "git_dir"))
+        values.finish()
+        return repository
 
     def _gateway(self, values: TypedMapping, fronted: Collection[str]) -> Gateway:
         machine = values.text("machine")
