@@ -125,7 +125,7 @@ def test_what_a_run_needs_is_checked_in_one_line(
     [
         (lambda card: card.update(extra=1), "'extra' was unexpected"),
         (lambda card: card["diagnosis"]["findings"].pop(0), "finding 'primary_dead' is not among"),
-        (lambda card: card["resolution"]["branches"].pop(2), "OFFENDER is used by no command"),
+        (lambda card: card["resolution"]["branches"].pop(3), "OFFENDER is used by no command"),
         (lambda card: card["resolution"]["branches"].pop(), "no branch of resolution"),
         (lambda card: card["by_hand"]["variables"].pop(0), "$BIN is not among by_hand.variables"),
         (lambda card: card["communication"]["templates"][0].update(text="{patient}"), "field {patient} is not known"),
