@@ -274,6 +274,20 @@ breach_notices = Table(
     Column("reference", Text, nullable=False),
 )
 
+# Drills and exercises, for their trend and for those that are overdue; the oldest go when there are too many.
+exercises = Table(
+    "exercises",
+    metadata,
+    Column("id", _ROW_ID, primary_key=True, autoincrement=True),
+    Column("at", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("passed", Boolean, nullable=False),
+    Column("recorded_by", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Index("ix_exercises_of", "kind", "subject", "at"),
+)
+
 outbox = Table(
     "outbox",
     metadata,

@@ -90,13 +90,16 @@ def _findings(
         yield from state.check_outbox(store)
         yield from state.check_open_runs(store, close)
     yield from state.check_leftovers()
+    schedule = None
     if inventory:
         sources = inventory_sources(inventory, here)
         look = inventories.InventoryCheck(sources, here)
         yield from look.findings()
+        schedule = look.schedule
         if reach:
             yield from inventories.check_reach(sources, here)
         if look.services and criteria is not False:
             found = evaluate_criteria(load_own_cards(), look.services)
             surveys.append(found)
             yield from criteria_findings(found, inventory, bool(criteria))
+    yield from state.check_drills(store, schedule)

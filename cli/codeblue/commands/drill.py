@@ -4,18 +4,44 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from codeblue.drill.history_command import history, record
 
 if TYPE_CHECKING:
     from codeblue.drill.campaign import Campaign
 
 
-@click.command(
+class _DrillGroup(click.Group):
+    """`codeblue drill RUNBOOK`, and commands whose names no runbook has."""
+
+    allow_interspersed_args = True
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        inner = self.commands.get(args[0]) if args else None
+        if inner is not None:
+            return inner.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # What follows is a runbook and options, not the name of a command.
+        return click.Command.parse_args(self, ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        return click.Command.invoke(self, ctx)
+
+
+@click.group(
+    cls=_DrillGroup,
+    no_args_is_help=False,
+    subcommand_metavar="",
     epilog="Exits 0 only when every drill passed: silent before the fault, detected, recovered by the run in time "
-    "without a lost write, and undone. Otherwise 1; 5 when the lab could not be brought back; 130 interrupted."
+    "without a lost write, and undone. Otherwise 1; 5 when the lab could not be brought back; 130 interrupted.",
 )
 @click.argument("runbook", required=False)
 @click.option("--all", "every", is_flag=True, help="All runbooks with all faults that their cards name.")
@@ -44,7 +70,8 @@ def command(
     \b
     codeblue drill database_connection_failure
     codeblue drill database_connection_failure --fault pool_exhausted
-    codeblue drill --all --report drills.md
+    codeblue drill --all --report reports/
+    codeblue drill history
     """
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import load_card
     from codeblue.drill.campaign import conduct_all
@@ -76,6 +103,7 @@ def command(
         write_line(sys.stdout, line)
 
     campaign = conduct_all(choose_drills(chosen, fault), cards, Lab(lab_dir), say, keep=keep)
+    _keep_history(campaign, every, say)
     if report is not None:
         report.write_text(markdown(campaign), encoding="utf-8")
     if as_json:
@@ -84,6 +112,18 @@ def command(
     else:
         show_report(campaign, sys.stdout)
     return _exit_code(campaign)
+
+
+def _keep_history(campaign: Campaign, every: bool, say: Callable[[str, str], None]) -> None:
+    """For the trend; a store that cannot be written does not make a drill fail that is over."""
+    from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import open_store
+    from codeblue.drill.history import keep
+
+    try:
+        keep(open_store(), campaign, every)
+    except CodeblueError as error:
+        say("history", f"the results are not kept: {error.message}")
 
 
 def _messages(campaign: Campaign) -> list[dict[str, Any]]:
@@ -114,3 +154,7 @@ def _exit_code(campaign: Campaign) -> int:
     from codeblue.output.messages import EXIT_CODES
 
     return EXIT_CODES[campaign.outcome]
+
+
+command.add_command(history)
+command.add_command(record)

@@ -11,6 +11,7 @@ from pathlib import Path
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 
 from codeblue.doctor.finding import Finding, failed, ok
+from codeblue.drill.schedule import VARIABLE
 from codeblue.output.messages import Message
 from codeblue.runner.ansible import Command, StoppedBeforeStart, Stopper, run_ansible
 from codeblue.runner.collection import collections_path
@@ -72,6 +73,11 @@ class InventoryCheck:
         self.services: dict[str, Service] = {}
         #: All variables of the services that begin with `codeblue_`, as Ansible resolved them.
         self.variables: dict[str, dict[str, t.Any]] = {}
+
+    @property
+    def schedule(self) -> object:
+        """The site's `codeblue_drill_schedule`; None when it has none."""
+        return next((each[VARIABLE] for each in self.variables.values() if VARIABLE in each), None)
 
     def findings(self) -> Iterator[Finding]:
         """Look, and say what was found."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError
 
 from codeblue.doctor.finding import Finding, failed, ok, warning
 from codeblue.output.style import local_time
@@ -135,6 +135,31 @@ def check_open_runs(store: ResilientStore, close: bool) -> Iterator[Finding]:
         yield _open_run(store, run, close)
     if len(runs) > _MOST_LISTED:
         yield warning("open runs", f"and {len(runs) - _MOST_LISTED} more", "codeblue audit list --status open")
+
+
+def check_drills(store: ResilientStore, given: object) -> Iterator[Finding]:
+    """Drills and exercises that are overdue.
+
+    :param given: the site's `codeblue_drill_schedule`; None when it has none, or when no inventory was given.
+    """
+    from codeblue.drill.history_command import look_at_schedule
+    from codeblue.drill.schedule import WORDS
+
+    if store.main is None:
+        return
+    try:
+        dues = look_at_schedule(store.main, given)
+    except BadInput as error:
+        yield failed("drills", error.message, error.hint)
+        return
+    overdue = [each for each in dues if each.overdue is not None]
+    for each in overdue:
+        last = f"passed last {local_time(each.last)}" if each.last else "never passed"
+        hint = "codeblue drill --all" if each.kind in ("component", "full") else f"codeblue drill record {each.kind}"
+        yield warning("drills", f"{each.kind} ({WORDS[each.kind]}) is overdue: {last}", hint)
+    if not overdue:
+        known = any(each.known for each in dues)
+        yield ok("drills", "none is overdue" if known else "none on record yet: codeblue drill --all")
 
 
 def check_leftovers() -> Iterator[Finding]:
