@@ -133,6 +133,23 @@ class CheckFails:
 
 
 @dataclass(frozen=True)
+class CheckSlow:
+    """One check of the target is answered late several times in a row, by a target that works.
+
+    Down is not slow: while a shallow or deep check of the target fails for another reason than being late, nothing
+    fires here. An answer that did not come within the check's deadline is late too.
+
+    :param over: seconds; None for the limit that the check itself has as `max_response`.
+    :param every: seconds between checks; the late answers must span that time, so that a burst is no streak.
+    """
+
+    select: Selection
+    over: float | None
+    consecutive: int
+    every: float
+
+
+@dataclass(frozen=True)
 class ShareFailing:
     """So many of all targets fail at once, each by a streak.
 
@@ -180,7 +197,7 @@ class MetricOver:
     window: float
 
 
-Condition = CheckFails | ShareFailing | ResponseOver | ErrorRateOver | MetricOver
+Condition = CheckFails | CheckSlow | ShareFailing | ResponseOver | ErrorRateOver | MetricOver
 
 
 @dataclass(frozen=True)
@@ -261,6 +278,15 @@ def _read_check_fails(values: TypedMapping) -> Condition:
     )
 
 
+def _read_check_slow(values: TypedMapping) -> Condition:
+    return CheckSlow(
+        select=_selection(values),
+        over=values.optional_duration("over"),
+        consecutive=values.integer("consecutive", default=3, least=1, most=100),
+        every=values.duration("every", default=30.0),
+    )
+
+
 def _read_share_failing(values: TypedMapping) -> Condition:
     return ShareFailing(
         select=_selection(values),
@@ -298,6 +324,7 @@ def _read_metric_over(values: TypedMapping) -> Condition:
 
 _READERS = {
     "check_fails": _read_check_fails,
+    "check_slow": _read_check_slow,
     "share_failing": _read_share_failing,
     "response_over": _read_response_over,
     "error_rate_over": _read_error_rate_over,

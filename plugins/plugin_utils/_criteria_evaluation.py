@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import CheckResult
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._criteria import (
     CheckFails,
+    CheckSlow,
     Criterion,
     CriterionResult,
     ErrorRateOver,
@@ -87,6 +88,8 @@ def _evaluate(
             ]
         elif isinstance(condition, CheckFails):
             found = [_check_fails(condition, target, results, now, profile) for target, results in seen.items()]
+        elif isinstance(condition, CheckSlow):
+            found = [_check_slow(condition, target, results, now, profile) for target, results in seen.items()]
         elif isinstance(condition, ResponseOver):
             found = [_response_over(condition, target, results, now, profile) for target, results in seen.items()]
         else:
@@ -112,19 +115,64 @@ def _check_fails(
     condition: CheckFails, target: str, results: Sequence[CheckResult], now: float, profile: WindowProfile
 ) -> _Hit | None:
     """The longest streak among the target's checks that is long enough."""
+
+    def bad(result: CheckResult) -> bool:
+        return not result.ok and (not condition.error_classes or result.error_class in condition.error_classes)
+
+    hits = [
+        _Hit(target, streak[0].at, f"{target}/{check} failed {len(streak)} times in a row ({streak[-1].error_class})")
+        for check, streak in _streaks(results, condition, bad, now, profile)
+    ]
+    return min(hits, key=lambda hit: (hit.since, hit.evidence), default=None)
+
+
+def _check_slow(
+    condition: CheckSlow, target: str, results: Sequence[CheckResult], now: float, profile: WindowProfile
+) -> _Hit | None:
+    """The longest streak of late answers, unless the target is down."""
+    last: dict[str, CheckResult] = {result.id: result for result in results}
+    if any(r.level in _OF_WORKING and not r.ok and r.error_class != _LATE[0] for r in last.values()):
+        return None
+
+    def late(result: CheckResult) -> bool:
+        if condition.over is not None:
+            return result.seconds > condition.over
+        return not result.ok and result.error_class in _LATE
+
+    hits = [
+        _Hit(
+            target,
+            streak[0].at,
+            f"{target}/{check} was late {len(streak)} times in a row, at last after {streak[-1].seconds:.2f} s",
+        )
+        for check, streak in _streaks(results, condition, late, now, profile)
+    ]
+    return min(hits, key=lambda hit: (hit.since, hit.evidence), default=None)
+
+
+# How a check fails that was answered late, or not within its deadline.
+_LATE = ("slow", "timeout")
+_OF_WORKING = ("shallow", "deep")
+
+
+def _streaks(
+    results: Sequence[CheckResult],
+    condition: CheckFails | CheckSlow,
+    bad: Callable[[CheckResult], bool],
+    now: float,
+    profile: WindowProfile,
+) -> Iterator[tuple[str, list[CheckResult]]]:
+    """Each check with its streak up to now, where that is long enough."""
     every = profile.interval(condition.every)
     wanted = profile.in_a_row(condition.consecutive)
-    hits = []
     for check_id, series in _series(results, condition.select).items():
-        streak = _streak(series, condition.error_classes, every)
+        streak = _streak(series, bad, every)
         last_word = now - series[-1].at
         if last_word > _STALE_INTERVALS * every + _LONGEST_CHECK:
             continue
         span = streak[-1].at - streak[0].at if streak else 0.0
         if len(streak) >= wanted and span >= tolerated((wanted - 1) * every):
-            text = f"{target}/{check_id} failed {len(streak)} times in a row ({streak[-1].error_class})"
-            hits.append(_Hit(target, streak[0].at, text))
-    return min(hits, key=lambda hit: (hit.since, hit.evidence), default=None)
+            yield check_id, streak
 
 
 def _series(results: Sequence[CheckResult], select: Selection) -> dict[str, list[CheckResult]]:
@@ -135,11 +183,11 @@ def _series(results: Sequence[CheckResult], select: Selection) -> dict[str, list
     return found
 
 
-def _streak(series: Sequence[CheckResult], error_classes: Sequence[str], every: float) -> list[CheckResult]:
-    """The failures at the end of the series, without a hole in which nobody looked."""
+def _streak(series: Sequence[CheckResult], bad: Callable[[CheckResult], bool], every: float) -> list[CheckResult]:
+    """The bad answers at the end of the series, without a hole in which nobody looked."""
     streak: list[CheckResult] = []
     for result in reversed(series):
-        if result.ok or (error_classes and result.error_class not in error_classes):
+        if not bad(result):
             break
         if streak and streak[-1].at - result.at > _STALE_INTERVALS * every + _LONGEST_CHECK:
             break

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_features import Feature, read_feature
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_isolation import Isolation, read_isolation
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._typed_mapping import TypedMapping
 
 MANAGERS = ("supervisor", "systemd")
@@ -109,6 +110,7 @@ class Gateway:
     """An HAProxy backend in front of a service.
 
     :param servers: member or instance to the name of its server in the backend.
+    :param refused_sources_file: a pattern file with addresses whose connections it refuses; None when it has none.
     """
 
     machine: str
@@ -116,6 +118,7 @@ class Gateway:
     state_file: str | None
     backend: str
     servers: Mapping[str, str]
+    refused_sources_file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,7 @@ class Instance:
 
     :param config_repository: keeps the history of `config_files`.
     :param release_copies: directories of the machine with copies of releases, as they were delivered, by version.
+    :param processes_below: only processes that work below this directory are its machine's; None for all.
     """
 
     machine: str
@@ -168,6 +172,7 @@ class Instance:
     config_repository: ConfigurationRepository | None = None
     log_files: tuple[str, ...] = ()
     release_copies: tuple[str, ...] = ()
+    processes_below: str | None = None
 
 
 @dataclass(frozen=True)
@@ -180,6 +185,7 @@ class HostPlatform:
     instances: Mapping[str, Instance] = field(default_factory=dict)
     flags_file: str | None = None
     features: Mapping[str, Feature] = field(default_factory=dict)
+    isolation: Isolation | None = None
 
     def machines(self) -> tuple[str, ...]:
         """All machines behind the service, each once, members and instances first."""
@@ -227,6 +233,7 @@ class _HostReader:
             features={
                 name: read_feature(item, name, self._inventory_names) for name, item in values.children("features")
             },
+            isolation=read_isolation(alone, instances) if (alone := values.optional_child("isolation")) else None,
         )
         values.finish()
         return platform
@@ -295,6 +302,7 @@ class _HostReader:
             config_repository=self._config_repository(values.optional_child("config_repository")),
             log_files=self._paths(values, "log_files"),
             release_copies=self._paths(values, "release_copies"),
+            processes_below=self._optional_path(values, "processes_below"),
         )
         values.finish()
         return instance
@@ -321,6 +329,7 @@ class _HostReader:
             state_file=self._optional_path(values, "state_file"),
             backend=values.text("backend"),
             servers=servers,
+            refused_sources_file=self._optional_path(values, "refused_sources_file"),
         )
         values.finish()
         return gateway

@@ -8,6 +8,7 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._errors import C
 
 from codeblue.lab.files import make_directory, write_text
 from codeblue.lab.gateway import DATABASE_BACKEND, FRONTS, front_port_name, instance_port_name
+from codeblue.lab.intrusion import KNOWN_NETWORK
 from codeblue.lab.layout import (
     APPLICATION_MACHINES,
     DATABASE_MEMBERS,
@@ -27,6 +28,8 @@ from codeblue.lab.state import LabState
 
 _HEADER = "# Written by `codeblue lab up`; gone with `codeblue lab down`. Holds references to secrets, never secrets.\n"
 # The time scale of the lab: what takes 2 s between tries in production takes 100 ms here.
+# Ten times what is normal here and more, and less than what the faults that slow the clinic down make of it.
+LONGEST_ANSWER = "300ms"
 _CHECK_PACE: dict[str, Any] = {"interval": "100ms", "consecutive": 3}
 
 
@@ -234,9 +237,13 @@ class Inventory:
             "codeblue_objectives": {"rto": "15m", "rpo": "5m"},
             "codeblue_host": {
                 "instances": {machine: self._instance(name, machine) for machine in APPLICATION_MACHINES},
-                "gateway": self._backend(name, APPLICATION_MACHINES),
+                "gateway": {
+                    **self._backend(name, APPLICATION_MACHINES),
+                    "refused_sources_file": str(self.layout.refused_sources),
+                },
                 "flags_file": str(self.layout.flags_file(name)),
                 **({"features": {"triage": self._triage()}} if name == "ai" else {}),
+                "isolation": self._isolation(name),
             },
             **({"codeblue_phi": self._phi()} if name == "records" else {}),
             "codeblue_checks": {
@@ -263,7 +270,44 @@ class Inventory:
             },
         }
 
+    def _isolation(self, service: str) -> dict[str, Any]:
+        """With whom a service may speak. Operators of a lab come in by no network at all."""
+        logs = {machine: str(self.layout.access_log(machine, service)) for machine in APPLICATION_MACHINES}
+        return {"known_networks": [KNOWN_NETWORK], **({"access_logs": logs} if service == "records" else {})}
+
     def _signals(self, service: str) -> list[dict[str, Any]]:
+        return [*self._dangers(service), *self._answer_times(service)]
+
+    def _answer_times(self, service: str) -> list[dict[str, Any]]:
+        """How long people wait. Normal are 2 to 30 ms; whoever waits ten times as long has a bottleneck."""
+        url = f"http://127.0.0.1:{self._front(service)}"
+        if service == "records":
+            return [
+                _answer_time("answer_time", {"url": f"{url}/health"}),
+                _answer_time("write_time", {"url": f"{url}/health/write"}),
+            ]
+        if service == "ai":
+            use = {"method": "POST", "json": {"note": "severe chest pain since this morning"}}
+            return [_answer_time("answer_time", {"url": f"{url}/predict", **use})]
+        account = {
+            "username": PROBE_ACCOUNT,
+            "password": {"secret_from": f"file:{self.layout.secret(PROBE_ACCOUNT)}"},
+        }
+        # Each instance by itself: behind the gateway a slow one hides half of the time.
+        logins = [
+            _answer_time(
+                f"login_time_{machine}",
+                {
+                    "url": f"http://127.0.0.1:{self.state.ports[instance_port_name(service, machine)]}/login",
+                    "method": "POST",
+                    "json": account,
+                },
+            )
+            for machine in APPLICATION_MACHINES
+        ]
+        return [_answer_time("answer_time", {"url": f"{url}/health"}), *logins]
+
+    def _dangers(self, service: str) -> list[dict[str, Any]]:
         intrusion = [self._signal("foreign_connections", service, "intrusion")]
         if service != "records":
             return intrusion
@@ -300,6 +344,8 @@ class Inventory:
             "config_files": [str(self.layout.service_config(machine, service)), str(self.layout.flags_file(service))],
             "log_files": [str(self.layout.service_log(machine, service))],
             "release_copies": [str(self.layout.artifacts(machine))],
+            # All machines of the lab are one.
+            "processes_below": str(self.layout.machine(machine)),
         }
 
     def _triage(self) -> dict[str, Any]:
@@ -340,3 +386,16 @@ class Inventory:
         if self.state.binaries is None:
             raise CodeblueError(f"{self.layout.state_file} names no programs", "clean up with: codeblue lab down")
         return self.state.binaries
+
+
+def _answer_time(name: str, request: dict[str, Any]) -> dict[str, Any]:
+    """A right answer within the limit; what comes at all comes within a second."""
+    return {
+        "id": name,
+        "type": "http",
+        "topic": "performance",
+        "status": 200,
+        "max_response": LONGEST_ANSWER,
+        "timeout": "3s",
+        **request,
+    }
