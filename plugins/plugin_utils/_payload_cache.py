@@ -19,6 +19,7 @@ a directory that belongs to somebody else, or that others may write to, is not l
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import importlib.util
 import io
@@ -108,8 +109,7 @@ def _with_bytecode(content: bytes, compiled: dict[tuple[str, bytes], bytes]) -> 
                 if key not in compiled:
                     compiled[key] = _bytecode(*key)
                 archive.writestr(beside, compiled[key])
-    package.zip_data = base64.b64encode(target.getvalue())
-    return pickle.dumps(package)
+    return pickle.dumps(dataclasses.replace(package, zip_data=base64.b64encode(target.getvalue())))
 
 
 def _bytecode(name: str, source: bytes) -> bytes:
