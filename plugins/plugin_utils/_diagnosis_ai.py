@@ -9,7 +9,8 @@ import time
 import typing as t
 from collections.abc import Mapping, Sequence
 
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import CheckResult
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_runner import run_checks
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import CheckResult, plan_checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._instance_looks import (
     UNIT,
     UNIT_AGAIN,
@@ -63,6 +64,9 @@ class AiDiagnosis:
         for name, answer in zip(again, seen.ask(list(again.values())), strict=True):
             answers[question_name(UNIT_AGAIN, name)] = answer
         failing = [result for result in seen.detection.results if not result.ok]
+        if failing:
+            plan = plan_checks({name: each.checks for name, each in seen.dependencies.items()}, "deep")
+            failing += [result for result in run_checks(plan) if not result.ok]
         return judge(seen.service, look_of(seen.service, answers), failing, time.time())
 
 

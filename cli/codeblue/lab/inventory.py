@@ -6,6 +6,7 @@ from typing import Any
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
 
+from codeblue.lab.configuration import Configuration
 from codeblue.lab.files import make_directory, write_text
 from codeblue.lab.gateway import DATABASE_BACKEND, FRONTS, front_port_name, instance_port_name
 from codeblue.lab.intrusion import KNOWN_NETWORK
@@ -341,6 +342,7 @@ class Inventory:
             "port": self.state.ports[instance_port_name(service, machine)],
             "process": self._process(unit(service, machine)),
             "release_root": str(self.layout.release_root(machine, service)),
+            "config_repository": Configuration(self.layout).repository(machine),
             "config_files": [str(self.layout.service_config(machine, service)), str(self.layout.flags_file(service))],
             "log_files": [str(self.layout.service_log(machine, service))],
             "release_copies": [str(self.layout.artifacts(machine))],
@@ -354,9 +356,8 @@ class Inventory:
             "used_by": "records",
             "enabled": "ai_enabled",
             "share": "ai_share",
-            "places": [
-                {"machine": machine, "file": str(self.layout.flags_file("records"))} for machine in APPLICATION_MACHINES
-            ],
+            # All instances of the lab read one file; a file that machines share is named once.
+            "places": [{"machine": APPLICATION_MACHINES[0], "file": str(self.layout.flags_file("records"))}],
         }
 
     def _consumer(self, service: str, role: str, machine: str) -> dict[str, Any]:
