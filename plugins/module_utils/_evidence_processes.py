@@ -19,7 +19,7 @@ State = t.Dict[str, t.Any]
 _MOST_MAPS = 4000
 _MOST_FILES = 4000
 _MOST_PROCESSES = 200
-_TCP_STATES = {"01": "ESTABLISHED", "02": "SYN_SENT", "06": "TIME_WAIT", "08": "CLOSE_WAIT", "0A": "LISTEN"}
+TCP_STATES = {"01": "ESTABLISHED", "02": "SYN_SENT", "06": "TIME_WAIT", "08": "CLOSE_WAIT", "0A": "LISTEN"}
 _SOCKET = "socket:["
 
 
@@ -49,7 +49,7 @@ def process_state(process: ProcessInfo) -> State:
         "working_directory": working_directory(process.pid),
         "control_groups": _lines(folder + "cgroup", 50),
         "owner": _owner(folder),
-        "open_files": _open_files(process.pid),
+        "open_files": open_files(process.pid),
         "memory_map": _lines(folder + "maps", _MOST_MAPS),
     }
 
@@ -59,11 +59,11 @@ def connections(most: int) -> t.List[State]:
     holders = _socket_holders()
     found: t.List[State] = []
     for name in ("tcp", "tcp6"):
-        for fields in _socket_lines("/proc/net/" + name):
+        for fields in socket_lines("/proc/net/" + name):
             entry: State = {
-                "local": _endpoint(fields[1]),
-                "remote": _endpoint(fields[2]),
-                "state": _TCP_STATES.get(fields[3], fields[3]),
+                "local": endpoint(fields[1]),
+                "remote": endpoint(fields[2]),
+                "state": TCP_STATES.get(fields[3], fields[3]),
                 "uid": int(fields[7]),
             }
             pids = holders.get(fields[9])
@@ -75,7 +75,8 @@ def connections(most: int) -> t.List[State]:
     return found
 
 
-def _socket_lines(path: str) -> t.Iterator[t.List[str]]:
+def socket_lines(path: str) -> t.Iterator[t.List[str]]:
+    """The fields of every line of `/proc/net/tcp` or `tcp6`: 1 local, 2 remote, 3 state, 7 user, 9 inode."""
     if not os.path.exists(path):
         return
     with open(path, encoding="ascii") as stream:
@@ -88,7 +89,7 @@ def _socket_holders() -> t.Dict[str, t.List[int]]:
     """Inode of a socket to the processes that have it open."""
     holders: t.Dict[str, t.List[int]] = {}
     for process in list_processes():
-        for target in _open_files(process.pid):
+        for target in open_files(process.pid):
             if target.startswith(_SOCKET):
                 pids = holders.setdefault(target[len(_SOCKET) : -1], [])
                 if process.pid not in pids:
@@ -96,7 +97,8 @@ def _socket_holders() -> t.Dict[str, t.List[int]]:
     return holders
 
 
-def _open_files(pid: int) -> t.List[str]:
+def open_files(pid: int) -> t.List[str]:
+    """What a process has open, sockets as `socket:[inode]`; empty when it is gone or may not be looked at."""
     folder = "/proc/%d/fd" % pid
     try:
         names = os.listdir(folder)[:_MOST_FILES]
@@ -128,8 +130,8 @@ def _owner(folder: str) -> t.Optional[int]:
         return None
 
 
-def _endpoint(text: str) -> str:
-    """An address of /proc/net/tcp: words of 32 bits in the machine's byte order."""
+def endpoint(text: str) -> str:
+    """`address:port` of /proc/net/tcp: words of 32 bits in the machine's byte order."""
     host, port = text.split(":")
     raw = b"".join(bytes.fromhex(host[start : start + 8])[::-1] for start in range(0, len(host), 8))
     if len(raw) == 4:

@@ -224,6 +224,7 @@ class _HostReader:
         fronted = [*(postgresql.members if postgresql else ()), *instances]
         front = values.optional_child("gateway")
         credentials = {role: self._credential(role, item) for role, item in values.children("credentials")}
+        alone = values.optional_child("isolation")
         platform = HostPlatform(
             postgresql=postgresql,
             gateway=self._gateway(front, fronted) if front is not None else None,
@@ -233,7 +234,7 @@ class _HostReader:
             features={
                 name: read_feature(item, name, self._inventory_names) for name, item in values.children("features")
             },
-            isolation=read_isolation(alone, instances) if (alone := values.optional_child("isolation")) else None,
+            isolation=read_isolation(alone, instances) if alone is not None else None,
         )
         values.finish()
         return platform

@@ -27,6 +27,8 @@ _PACKAGE = "ansible_collections.codeblue.recovery.plugins.plugin_utils"
 DIAGNOSES: dict[str, str] = {
     "ai_service_unavailable": "_diagnosis_ai",
     "data_corruption_detected": "_diagnosis_integrity",
+    "hipaa_compliance_violation": "_diagnosis_exposure",
+    "security_breach_response": "_diagnosis_intrusion",
 }
 
 
