@@ -33,7 +33,7 @@ class StepBack:
 
 def with_history(service: Service) -> list[Instance]:
     """The instances whose configuration has a history."""
-    return [each for each in service.require_host().instances.values() if each.config_repository and each.config_files]
+    return [each for each in service.require_host().instances.values() if _files(each)]
 
 
 def history_call(instance: Instance) -> MachineCall:
@@ -85,7 +85,15 @@ def restore_change(service: Service, instance: Instance, step: StepBack, why: st
 
 def _arguments(instance: Instance) -> dict[str, t.Any]:
     assert instance.config_repository is not None
-    return {**instance.config_repository.as_arguments(), "files": list(instance.config_files)}
+    return {**instance.config_repository.as_arguments(), "files": _files(instance)}
+
+
+def _files(instance: Instance) -> list[str]:
+    """The configuration files that the repository keeps; flags, for example, may lie elsewhere."""
+    if instance.config_repository is None:
+        return []
+    root = instance.config_repository.work_tree.rstrip("/") + "/"
+    return [path for path in instance.config_files if path.startswith(root)]
 
 
 def _moment(step: StepBack) -> datetime:

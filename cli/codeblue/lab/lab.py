@@ -312,6 +312,7 @@ def _build(parts: Parts, launch_supervisord: Callable[[], None]) -> None:
 def _release(parts: Parts) -> None:
     from codeblue.lab.releases import GOOD, GOOD_PREVIOUS
 
+    parts.configuration.keep_as_base()
     parts.releases.make_repository()
     for version in (GOOD_PREVIOUS, GOOD):
         parts.releases.deploy_all(version)

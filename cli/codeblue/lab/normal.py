@@ -47,7 +47,7 @@ def restore_normal_state(parts: Parts) -> None:
         restore_records(connection)
     for service in SERVICES:
         write_json(parts.layout.flags_file(service), {"ai_enabled": True})
-    stale = parts.releases.restore_base()
+    stale = {*parts.releases.restore_base(), *parts.configuration.restore_base()}
     parts.supervisor.stop(*(unit(service, machine) for service, machine in stale))
     _start_all_but_the_database(parts)
     remove_intrusion(parts.layout)

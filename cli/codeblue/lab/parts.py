@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
 
+from codeblue.lab.configuration import Configuration
 from codeblue.lab.gateway import DATABASE_BACKEND, HAProxy, instance_port_name
 from codeblue.lab.layout import APPLICATION_MACHINES, DATABASE_MEMBERS, SERVICES, Layout
 from codeblue.lab.postgresql import PostgreSQL
@@ -47,6 +48,10 @@ class Parts:
     @cached_property
     def services(self) -> Services:
         return Services(self.layout, self.state)
+
+    @cached_property
+    def configuration(self) -> Configuration:
+        return Configuration(self.layout)
 
     @cached_property
     def releases(self) -> Releases:

@@ -59,7 +59,29 @@ class CrashingReleaseOutage(BadReleaseOutage):
     version: ClassVar[str] = BAD_START
 
 
-SERVICE_FAULTS: tuple[type[Fault], ...] = (CompleteOutage, BadReleaseOutage, CrashingReleaseOutage)
+class BadConfigurationOutage(Fault):
+    name: ClassVar[str] = "bad_configuration_outage"
+    summary: ClassVar[str] = (
+        "a configuration with a wrong database port is rolled out to auth and records, then all is killed"
+    )
+    hits: ClassVar[tuple[str, ...]] = _ALL_SERVICES
+    rto_target: ClassVar[float | None] = 30.0
+
+    def inject(self, parts: Parts) -> Injection:
+        for service in ("auth", "records"):
+            # Port 9 is that of the discard service, which nobody runs.
+            parts.configuration.roll_out(service, {"database": {"port": 9}}, "Use the new connection pooler")
+        injection = self.strike(services=["auth", "records"])
+        kill_everything(parts)
+        return injection
+
+
+SERVICE_FAULTS: tuple[type[Fault], ...] = (
+    CompleteOutage,
+    BadReleaseOutage,
+    CrashingReleaseOutage,
+    BadConfigurationOutage,
+)
 
 
 def kill_everything(parts: Parts) -> None:

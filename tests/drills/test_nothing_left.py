@@ -1,0 +1,77 @@
+"""Both database servers are lost: a snapshot that is whole brings it back, without one the run says so. About 60 s."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from codeblue.lab import Lab
+from codeblue.lab.layout import DATABASE_MEMBERS
+from drill_support import Ended, codeblue
+
+pytestmark = [pytest.mark.lab, pytest.mark.drill]
+
+RUN = ("run", "database_connection_failure", "--json", "-i")
+
+
+@pytest.fixture
+def lost(lab: Lab) -> Iterator[Lab]:
+    """A lab with two snapshots of its database and no member left."""
+    for _snapshot in range(2):
+        taken = codeblue(
+            "snapshot", "create", "--json", "--full", "-i", str(lab.inventory_path), "--limit", "patient_db"
+        )
+        assert taken.exit_code == 0, taken.errors
+        assert taken.summary["outcome"] == "completed"
+    lab.break_("all_members_lost")
+    yield lab
+    lab.heal()
+
+
+def backups(lab: Lab) -> list[Path]:
+    """Directories of base backups, the oldest first; other tests' snapshots are among them."""
+    found = [each for member in DATABASE_MEMBERS for each in lab.layout.snapshot_dir(member).glob("*/*/backup.json")]
+    return [each.parent for each in sorted(found, key=lambda path: path.stat().st_mtime_ns)]
+
+
+def damage(backup: Path) -> None:
+    """One flipped bit in a file of the database."""
+    victim = max((backup / "data" / "base").rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else 0)
+    content = bytearray(victim.read_bytes())
+    content[len(content) // 2] ^= 1
+    victim.write_bytes(content)
+
+
+def restored(ended: Ended) -> list[str]:
+    return [str(each["summary"]) for each in ended.messages if each.get("stage") == "restore"]
+
+
+def test_a_damaged_snapshot_is_passed_over_for_the_one_before_it(lost: Lab) -> None:
+    damage(backups(lost)[-1])
+    ended = codeblue(*RUN, str(lost.inventory_path))
+    assert ended.exit_code == 0, ended.summary
+    assert ended.summary["outcome"] == "recovered"
+    assert "passed over as damaged: 1" in restored(ended)[0]
+    # What was lost is kept.
+    assert list(lost.layout.machine("db1").glob("data.lost-*"))
+
+
+def test_with_nothing_left_it_says_so_and_touches_nothing(lost: Lab) -> None:
+    for backup in backups(lost):
+        damage(backup)
+    before = {member: _listing(lost.layout.data_dir(member)) for member in DATABASE_MEMBERS}
+    ended = codeblue(*RUN, str(lost.inventory_path))
+    assert ended.exit_code == 5, ended.summary
+    assert ended.summary["outcome"] == "failed_unsafe"
+    assert "patient_db: all members are lost and no snapshot can be restored" in ended.summary["error"]
+    assert "keep every data directory" in ended.summary["hint"]
+    assert {member: _listing(lost.layout.data_dir(member)) for member in DATABASE_MEMBERS} == before
+
+
+def _listing(directory: Path) -> list[tuple[str, int, int]]:
+    return sorted(
+        (str(path.relative_to(directory)), path.stat().st_size, path.stat().st_mtime_ns)
+        for path in directory.rglob("*")
+        if path.is_file()
+    )
