@@ -260,6 +260,9 @@ class ResilientStore:
     def open_breach(self, breach: Breach, title: str, body: str) -> Breach:
         return self._on_run(breach.run_id, lambda store: store.open_breach(breach, title, body))
 
+    def breach(self, run_id: str, breach_id: str) -> Breach | None:
+        return self._on_run(run_id, lambda store: store.breach(breach_id))
+
     def exposure_ended(self, run_id: str, breach_id: str, at: str) -> None:
         self._on_run(run_id, lambda store: store.exposure_ended(breach_id, at))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import shutil
+import time
 from typing import Any, ClassVar
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
@@ -18,6 +19,7 @@ from codeblue.lab.secrets import PROBE_ACCOUNT, read_secret
 _SERVICE = "records"
 # So many records are opened by somebody at work while the release logs what they open.
 _RECORDS_READ = 12
+_PATIENCE_SECONDS = 5.0
 
 
 class _ExposingRelease(Fault):
@@ -70,11 +72,25 @@ class PhiPublicEndpoint(_ExposingRelease):
 
 
 def _work(parts: Parts) -> None:
-    """Somebody logs in and opens records, as on any morning."""
+    """Somebody logs in and opens records, as on any morning; and again, when an answer fails."""
     account = {"username": PROBE_ACCOUNT, "password": read_secret(parts.layout.secret(PROBE_ACCOUNT))}
-    token = _ask(parts, "auth", "POST", "/login", account, "").get("token", "")
+    token = str(_asked_until_it_works(parts, "auth", "POST", "/login", account, "").get("token", ""))
     for number in range(1, _RECORDS_READ + 1):
-        _ask(parts, _SERVICE, "GET", f"/records/{number}", None, str(token))
+        _asked_until_it_works(parts, _SERVICE, "GET", f"/records/{number}", None, token)
+
+
+def _asked_until_it_works(
+    parts: Parts, front: str, method: str, path: str, body: dict[str, str] | None, token: str
+) -> dict[str, Any]:
+    """An instance that has just started has no connection to the database yet."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return _ask(parts, front, method, path, body, token)
+        except CodeblueError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.05)
 
 
 def _ask(parts: Parts, front: str, method: str, path: str, body: dict[str, str] | None, token: str) -> dict[str, Any]:
@@ -106,13 +122,13 @@ def restore_logs(layout: Layout) -> None:
         directory = layout.log_dir(machine)
         for protected in directory.glob(".codeblue-*"):
             shutil.rmtree(protected)
-        live = layout.service_log(machine, _SERVICE)
-        for path in directory.glob(f"{live.name}.*"):
-            path.unlink()
-        if live.exists():
-            # Cut, not replaced: its writer appends to the file that it has open.
-            with open(live, "r+b") as stream:
-                stream.truncate(0)
+        for live in (layout.service_log(machine, _SERVICE), layout.access_log(machine, _SERVICE)):
+            for path in directory.glob(f"{live.name}.*"):
+                path.unlink()
+            if live.exists():
+                # Cut, not replaced: its writer appends to the file that it has open.
+                with open(live, "r+b") as stream:
+                    stream.truncate(0)
 
 
 def leftovers(layout: Layout) -> list[str]:
