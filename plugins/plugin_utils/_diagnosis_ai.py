@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_runner import run_checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import CheckResult, plan_checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._instance_looks import (
-    UNIT,
     UNIT_AGAIN,
     InstanceLook,
     InstancesLook,
@@ -55,12 +54,14 @@ class AiDiagnosis:
 
     def decide(self, seen: Seen) -> dict[str, t.Any]:
         answers = dict(seen.answers)
+        first = look_of(seen.service, answers)
+        instances = seen.service.require_host().instances
+        # Whether a process ended under the questions shows only afterwards; damage is a cause whatever it did.
         again = {
-            name: unit_call(instance)
-            for name, instance in seen.service.require_host().instances.items()
-            if answers.get(question_name(UNIT, name)) is not None
+            name: unit_call(instances[name])
+            for name, look in first.instances.items()
+            if look.unit is not None and not look.damaged and look.probe.closed
         }
-        # Whether a process ended under the questions shows only afterwards.
         for name, answer in zip(again, seen.ask(list(again.values())), strict=True):
             answers[question_name(UNIT_AGAIN, name)] = answer
         failing = [result for result in seen.detection.results if not result.ok]

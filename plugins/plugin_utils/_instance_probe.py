@@ -58,6 +58,11 @@ class InstanceProbe:
     answers: Mapping[str, Answered] = field(default_factory=dict)
     unknown: str = ""
 
+    @property
+    def closed(self) -> bool:
+        """Nobody listened, or a connection ended without an answer: its process may have ended meanwhile."""
+        return any({"refused", "closed"} & set(answered.problems) for answered in self.answers.values())
+
     def worst_of(self, names: Sequence[str]) -> str:
         """The most frequent problem among these requests; empty when all were answered rightly."""
         problems = [self.answers[name].worst for name in names if name in self.answers and not self.answers[name].ok]
