@@ -28,6 +28,7 @@ _COMMITTED_AT = re.compile(r"COMMIT(?:_PREPARED \d+:)? (\d{4}-\d\d-\d\d) (\d\d:\
 _STRUCTURAL = (" rels:", "; rels", "inval msgs")
 _MOST_COMMITS = 20_000_000
 _READ_BYTES = 1024 * 1024
+_STUMBLED_AT = re.compile(r" (?:at|after) ([0-9A-F]{1,8}/[0-9A-F]{1,8})\b")
 _HISTORY_LINE = re.compile(r"^\s*(\d+)\s+([0-9A-F]+/[0-9A-F]+)", re.MULTILINE)
 
 
@@ -174,10 +175,12 @@ def _records(
             *("--end", format_lsn(stretch.until_lsn)),
             *filters,
         ]
-        yield from _lines(arguments, login.os_user, deadline)
+        yield from _lines(arguments, login.os_user, stretch.until_lsn, deadline)
 
 
-def _lines(arguments: t.Sequence[str], os_user: t.Optional[str], deadline: Deadline) -> t.Iterator[str]:
+def _lines(
+    arguments: t.Sequence[str], os_user: t.Optional[str], until_lsn: int, deadline: Deadline
+) -> t.Iterator[str]:
     """What a tool prints, line by line, without keeping it."""
     process = start_process(arguments, os_user)
     ended = False
@@ -200,8 +203,7 @@ def _lines(arguments: t.Sequence[str], os_user: t.Optional[str], deadline: Deadl
                     for line in lines:
                         yield line.decode(errors="replace")
         ended = True
-        # It says this too where the log simply ends.
-        if process.wait() != 0 and b"invalid record length" not in complaint:
+        if process.wait() != 0 and not _at_the_end(complaint.decode(errors="replace"), until_lsn):
             said = complaint.decode(errors="replace").strip().splitlines()
             raise CodeblueError(
                 "the archived log cannot be read: %s" % (said[-1][:300] if said else "pg_waldump failed"),
@@ -213,3 +215,12 @@ def _lines(arguments: t.Sequence[str], os_user: t.Optional[str], deadline: Deadl
         for each in (process.stdout, process.stderr):
             if each is not None:
                 each.close()
+
+
+def _at_the_end(complaint: str, until_lsn: int) -> bool:
+    """Whether it stumbled only where the log ends.
+
+    At a page that holds nothing before the end but its header, pg_waldump looks at what it has read there before.
+    """
+    positions = _STUMBLED_AT.findall(complaint)
+    return bool(positions) and parse_lsn(positions[-1]) >= until_lsn
