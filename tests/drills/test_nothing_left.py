@@ -36,10 +36,11 @@ def backups(lab: Lab) -> list[Path]:
 
 
 def damage(backup: Path) -> None:
-    """One flipped bit in a file of the database."""
+    """A few bytes in a file of the database, as a bad block leaves them."""
     victim = max((backup / "data" / "base").rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else 0)
     content = bytearray(victim.read_bytes())
-    content[len(content) // 2] ^= 1
+    middle = len(content) // 2
+    content[middle : middle + 8] = b"\xde\xad\xbe\xef" * 2
     victim.write_bytes(content)
 
 
