@@ -124,10 +124,18 @@ class Thresholds:
 
     :param response: seconds. 500 ms is the requirement for every service (health and validation).
     :param error_rate: share of failed checks, 0.001 = 0.1 %.
+    :param p95_factor: times the 95th percentile from before the incident that is normal again.
+    :param p95_floor: seconds; a 95th percentile below it is normal, however fast it was before.
+    :param cpu: share of a machine's processors that may be busy; memory and disk alike.
     """
 
     response: float = 0.5
     error_rate: float = 0.001
+    p95_factor: float = 3.0
+    p95_floor: float = 0.1
+    cpu: float = 0.8
+    memory: float = 0.85
+    disk: float = 0.9
 
 
 @dataclass(frozen=True)
@@ -249,6 +257,11 @@ def read_checks(values: TypedMapping) -> Checks:
         thresholds = Thresholds(
             response=limits.duration("response", default=Thresholds.response),
             error_rate=limits.share("error_rate", default=Thresholds.error_rate),
+            p95_factor=limits.number("p95_factor", default=Thresholds.p95_factor),
+            p95_floor=limits.duration("p95_floor", default=Thresholds.p95_floor),
+            cpu=limits.share("cpu", default=Thresholds.cpu),
+            memory=limits.share("memory", default=Thresholds.memory),
+            disk=limits.share("disk", default=Thresholds.disk),
         )
         limits.finish()
     checks = Checks(

@@ -12,7 +12,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_models im
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._tables import alembic_version, metadata
 from sqlalchemy.engine import Connection
 
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0004"
 MIGRATIONS = Path(__file__).parent / "migrations"
 # Any constant will do, as long as nobody else on the server uses it.
 _ADVISORY_LOCK = 0x0C0DEB1E

@@ -12,6 +12,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -286,6 +287,22 @@ exercises = Table(
     Column("recorded_by", Text, nullable=False),
     Column("detail", Text, nullable=False),
     Index("ix_exercises_of", "kind", "subject", "at"),
+)
+
+# How long checks were answered while their service was well; the oldest go when there are too many.
+answer_times = Table(
+    "answer_times",
+    metadata,
+    Column("id", _ROW_ID, primary_key=True, autoincrement=True),
+    Column("at", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("check_id", Text, nullable=False),
+    Column("samples", Integer, nullable=False),
+    Column("p50_seconds", Float, nullable=False),
+    Column("p95_seconds", Float, nullable=False),
+    Column("slowest_seconds", Float, nullable=False),
+    Column("source", Text, nullable=False),
+    Index("ix_answer_times_of", "target", "check_id", "at"),
 )
 
 outbox = Table(

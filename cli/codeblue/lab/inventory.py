@@ -131,7 +131,7 @@ class Inventory:
                     {"id": "sentinels", **session, "query": "SELECT count(*), max(n) FROM codeblue_sentinel"},
                 ],
                 "signals": [self._signal("record_integrity", "patient_db", "integrity")],
-                "thresholds": {"response": "500ms", "error_rate": 0.001},
+                "thresholds": {"response": "500ms", "error_rate": 0.001, "p95_floor": "250ms"},
             },
         }
 
@@ -267,7 +267,7 @@ class Inventory:
                     for machine in APPLICATION_MACHINES
                 ],
                 "signals": self._signals(name),
-                "thresholds": {"response": "500ms", "error_rate": 0.001},
+                "thresholds": {"response": "500ms", "error_rate": 0.001, "p95_floor": "250ms"},
             },
         }
 
