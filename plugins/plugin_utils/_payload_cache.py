@@ -42,6 +42,8 @@ _OURS = ("ansible_collections.codeblue.recovery", "ansible.modules.slurp", "ansi
 _MOST_BYTES = 20 * 1024 * 1024
 # PEP 552: "checked" is not set, so that the machine does not look for the source to compare it with.
 _UNCHECKED_HASH = (0b01).to_bytes(4, "little")
+# How Ansible keeps a package is its own affair, and may be another way tomorrow.
+_OTHER_FORMAT = (TypeError, ValueError, AttributeError, SyntaxError, pickle.UnpicklingError, zipfile.BadZipFile)
 
 
 def put_back() -> set[str]:
@@ -74,7 +76,11 @@ def keep() -> None:
                 and not package.name.endswith(".lock")
                 and not (kept / package.name).exists()
             ):
-                content = _with_bytecode(package.read_bytes(), compiled)
+                content = package.read_bytes()
+                try:
+                    content = _with_bytecode(content, compiled)
+                except _OTHER_FORMAT:
+                    pass  # kept as Ansible made it
                 room -= len(content)
                 if room >= 0:
                     _write(content, kept / package.name)
