@@ -16,6 +16,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._feature_changes
     flag_changes,
 )
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._health_gate import HealthGate, ramp_for
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineCall
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_features import Feature
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._ramp import (
@@ -30,6 +31,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action imp
 
 _BACK = "back_to_off"
 _SETTLE = 0.1
+_SECONDS = 15.0
 
 
 class ActionModule(StepAction):
@@ -39,6 +41,7 @@ class ActionModule(StepAction):
     ARGUMENTS: t.ClassVar[dict[str, t.Any]] = {
         "feature": {"type": "str"},
         "normal": {"type": "dict", "required": True},
+        "begin": {"type": "str", "choices": ["off", "as_it_is"], "default": "off"},
         "steps": {"type": "list", "elements": "int", "default": list(STEPS)},
         "hold": {"type": "str", "default": "1m"},
     }
@@ -50,16 +53,20 @@ class ActionModule(StepAction):
         normal = _normal(arguments["normal"])
         if normal.percent == 0:
             return _result(False, [], f"{feature.name} was off before and stays off")
+        before = self._before(service, feature, arguments["begin"])
+        if before.percent >= normal.percent:
+            return _result(False, [], f"{feature.name} is on for {before.percent:g} % already")
         # Without a share it is given at once, behind the same gate.
         steps = ramp.steps if feature.share is not None else (100,)
         states = {percent: _state(percent, normal) for percent in steps}
+        states = {percent: state for percent, state in states.items() if state.percent > before.percent}
         if self.check_mode:
-            planned = self.changes(flag_changes(service, feature, states[steps[0]], f"to_{steps[0]}", "", settle=0.0))
+            first, state = next(iter(states.items()))
+            planned = self.changes(flag_changes(service, feature, state, f"to_{first}", "", settle=0.0))
             shares = ", ".join(f"{state.percent:g} %" for state in states.values())
             return _result(any(each.checked().result["changed"] for each in planned), [], f"would give {shares}")
         self._refuse_after_failure(feature)
         held = []
-        before = OFF if feature.share is not None else FeatureState(enabled=False)
         gate = HealthGate(service, self.services([service.name, feature.used_by]), self.look, self._secrets.add)
         changed = False
         # Nothing is given to a service that does not work for itself; one failed look can be the look.
@@ -74,6 +81,24 @@ class ActionModule(StepAction):
                 self._back(service, feature, closed)
             before = state
         return _result(changed, held, f"{feature.name} is back for {normal.percent:g} %, {len(held)} gates passed")
+
+    def _before(self, service: Service, feature: Feature, begin: str) -> FeatureState:
+        """Where the ramp begins; what is looked up is kept, so that a resumed run begins there too."""
+        if begin == "off":
+            return OFF if feature.share is not None else FeatureState(enabled=False)
+
+        def look(_run: t.Any = None) -> dict[str, t.Any]:
+            calls = [
+                MachineCall(
+                    place.machine, "codeblue.recovery.feature_flag", place.as_arguments(), _SECONDS, check_mode=True
+                )
+                for place in feature.places
+            ]
+            states = [FeatureState.of(feature, each.result_or_raise()["before"]) for each in self.look(calls)]
+            return {"changed": False, **min(states, key=lambda state: state.percent).as_dict()}
+
+        found = look() if self.check_mode else self.local_change(f"look_at_{feature.name}", {}, look)
+        return FeatureState(found["enabled"], found["share"])
 
     def _held(self, feature: Feature, ramp: Ramp, percent: int, gate: HealthGate) -> dict[str, t.Any]:
         def watch(_run: t.Any) -> dict[str, t.Any]:

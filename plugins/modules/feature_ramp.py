@@ -24,6 +24,13 @@ options:
     description: C(enabled) and C(share) from before, as RV(codeblue.recovery.feature_switch#module:normal) has them.
     type: dict
     required: true
+  begin:
+    description:
+      - V(off) begins with a feature that this run has switched off, and refuses when it is not off any more.
+      - V(as_it_is) looks first, and leaves out the steps that are behind it.
+    type: str
+    choices: ["off", "as_it_is"]
+    default: "off"
   steps:
     description: Percent of the way, rising, the last one 100.
     type: list
@@ -86,6 +93,7 @@ def main() -> None:
         {
             "feature": {"type": "str"},
             "normal": {"type": "dict", "required": True},
+            "begin": {"type": "str", "choices": ["off", "as_it_is"], "default": "off"},
             "steps": {"type": "list", "elements": "int", "default": [5, 25, 50, 100]},
             "hold": {"type": "str", "default": "1m"},
         }
