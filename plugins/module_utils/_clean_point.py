@@ -50,6 +50,8 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._wal_commits imp
 
 DEFAULT_MOST_RESTORES = 12
 _MOST_PROBES_LISTED = 40
+# In a paused copy only replay itself holds locks, and it does not let go of them.
+_LOCK_SECONDS = 0.1
 # A copy is thrown away: nothing of it has to survive a crash of the machine.
 COPY_SETTINGS = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 
@@ -206,8 +208,6 @@ class _Searcher:
         if archive is None or not assignment.in_log:
             return self._finish(end if archive else None, (), None, exact=True)
         self._restore(RecoveryTarget(kind="immediate"))
-        if self._state() == DAMAGED:
-            raise _DamagedFromTheStart("the backup is damaged")
         begin = parse_lsn(record.end_lsn)
         self._way = stretches(archive, assignment.timeline, record.timeline, begin, assignment.until_lsn)
         login = assignment.request.login
@@ -241,14 +241,12 @@ class _Searcher:
                 state = self._state()
                 self._remember(search.points[index], state)
                 search.note(index, state)
-                if state == DAMAGED:
-                    break
 
     def _settle(self, search: Search, best: t.Optional[int]) -> CleanPoint:
         """Restore the best point for good; one further back when it proves to be damaged after all."""
         if best is None:
             raise _DamagedFromTheStart("no point of this backup is clean")
-        while best >= 0:
+        while best > search.low - 1 and best >= 0:
             point = search.points[best]
             following = search.points[best + 1] if best + 1 < len(search.points) else None
             culprit = point.position if not point.inclusive and following == Point(point.position, True) else None
@@ -343,7 +341,7 @@ class _Searcher:
     def _state(self) -> str:
         copy = t.cast(Beside, self._copy)
         with PsqlSession(copy.login, self._deadline) as sql:
-            return state_of(check_rules(sql, self._assignment.rules))
+            return state_of(check_rules(sql, self._assignment.rules, _LOCK_SECONDS))
 
     def _relations(self) -> t.List[str]:
         """The files of the damaged tables, as the copy knows them, for pg_waldump."""

@@ -3,8 +3,11 @@
 """Where in the log the data were clean for the last time: which points to ask next. Pure.
 
 A copy goes forward in the log cheaply and never backward, so this is no bisection with one question at a time: each
-pass is one restored copy that goes forward through a few points, evenly spread, until it meets damage. With m points
-in a pass the interval shrinks to its (m+1)th part, and the number of restores stays the number of passes.
+pass is one restored copy that goes forward through a few points, evenly spread. With m points in a pass the interval
+shrinks to its (m+1)th part, and the number of restores stays the number of passes.
+
+A pass goes on past damage: the log may hold an earlier one that was mended since, and what was entered after that is
+not given up. What counts is the last clean point before the damage that is there now.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ def points_around(positions: t.Iterable[int], end: int) -> t.List[Point]:
 class Search:
     """What is known about the points so far.
 
-    :param points: in the order of the log; damage, once there, stays.
+    :param points: in the order of the log.
     """
 
     points: t.Sequence[Point]
@@ -75,6 +78,9 @@ class Search:
         return sorted(chosen)
 
     def best(self) -> t.Optional[int]:
-        """The latest point that may be clean: the one before the damage, also when nobody could look at it."""
+        """The latest point that may be clean: the one before the damage, also when nobody could look at it.
+
+        None when no point is known to be clean and none is left open.
+        """
         index = self.high - 1
-        return index if index >= 0 else None
+        return index if index >= 0 and self.states.get(index) != DAMAGED else None

@@ -40,7 +40,7 @@ _PROBLEMS = {
     "XX000": UNREADABLE,
     "55P03": LOCKED,
 }
-_LOCK_TIMEOUT = "2s"
+DEFAULT_LOCK_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -147,11 +147,16 @@ def quoted(table: str) -> str:
     return "%s.%s" % (identifier(schema), identifier(name))
 
 
-def check_rules(sql: PsqlSession, rules: t.Sequence[Rule]) -> t.List[Finding]:
-    """Ask every rule, in a session of its own that cannot write."""
+def check_rules(
+    sql: PsqlSession, rules: t.Sequence[Rule], lock_seconds: float = DEFAULT_LOCK_SECONDS
+) -> t.List[Finding]:
+    """Ask every rule, in a session of its own that cannot write.
+
+    :param lock_seconds: how long a rule waits for a table that somebody holds.
+    """
     sql.execute(
         "SET default_transaction_read_only = on",
-        "SET lock_timeout = %s" % literal(_LOCK_TIMEOUT),
+        "SET lock_timeout = %d" % int(lock_seconds * 1000),
         "SET max_parallel_workers_per_gather = 0",
     )
     return [_check(sql, rule) for rule in rules]

@@ -132,6 +132,20 @@ def test_a_dropped_table_comes_back_with_all_that_belonged_to_it(records: Cluste
     assert compare(records, point)[1][0].added == 1
 
 
+def test_what_was_entered_after_an_earlier_damage_was_mended_stays(records: Cluster) -> None:
+    records.sql("UPDATE records SET note = 'overwritten' WHERE id < 10")
+    records.sql("UPDATE records SET note = 'mended' WHERE id < 10")
+    records.sql("INSERT INTO records (note) VALUES ('after it was mended')")
+    content = records.sql(CONTENT)
+    records.sql("DELETE FROM attachments")
+    records.sql("DELETE FROM records WHERE id > 5")
+    point = search(records)
+    bench, (difference,), _comparison = compare(records, point)
+    assert difference.missing == 97
+    swap_tables(bench, [difference], RULES)
+    assert records.sql(CONTENT) == content
+
+
 def test_truncated_rows_come_back(records: Cluster) -> None:
     content = records.sql(CONTENT)
     records.sql("TRUNCATE records CASCADE")

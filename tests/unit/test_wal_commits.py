@@ -36,10 +36,17 @@ def test_the_search_ends_at_the_boundary_with_few_passes(number: int, share: flo
             probes += 1
             state = DAMAGED if index >= first_damaged else CLEAN
             search.note(index, state)
-            if state == DAMAGED:
-                break
     assert search.best() == (first_damaged - 1 if first_damaged else None)
     assert passes <= 5 and probes <= 9 * passes
+
+
+def test_an_earlier_damage_that_was_mended_is_not_gone_back_to() -> None:
+    points = points_around(range(1000, 4000, 10), 10_000_000)
+    search = Search(points)
+    while indexes := search.next_pass():
+        for index in indexes:
+            search.note(index, DAMAGED if 40 <= index < 200 or index >= 555 else CLEAN)
+    assert search.best() == 554
 
 
 def test_a_point_that_nobody_could_look_at_is_left_open_and_taken_last() -> None:
