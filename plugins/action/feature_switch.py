@@ -14,6 +14,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._feature_changes
     flag_changes,
     normal_of,
 )
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_features import Feature
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Changed, StepAction
 
 
@@ -40,12 +41,13 @@ class ActionModule(StepAction):
             # Nobody is told to go on with a fallback that is on nowhere.
             self._raise_first(ended)
         normal = normal_of(feature, ended)
+        changed = any(bool((each.answer.result or {}).get("changed")) for each in ended)
         return {
-            "changed": any(bool((each.answer.result or {}).get("changed")) for each in ended),
+            "changed": changed,
             "feature": feature.name,
             "normal": normal.as_dict(),
             "problems": problems,
-            "codeblue": {"summary": self._summary(feature.name, feature.used_by, wanted, problems)},
+            "codeblue": {"summary": self._summary(feature, wanted, changed, problems)},
         }
 
     @staticmethod
@@ -66,10 +68,13 @@ class ActionModule(StepAction):
             if problem is not None:
                 raise CodeblueError(problem, each.answer.hint, each.answer.exit_code)
 
-    def _summary(self, name: str, used_by: str, wanted: FeatureState, problems: dict[str, str]) -> str:
-        verb = "would switch" if self.check_mode else "switched"
+    def _summary(self, feature: Feature, wanted: FeatureState, changed: bool, problems: dict[str, str]) -> str:
         what = "off" if wanted.enabled is False else f"on for {wanted.percent:g} %"
-        said = f"{verb} {name} of {used_by} {what}"
+        if changed:
+            verb = "would switch" if self.check_mode else "switched"
+            said = f"{verb} {feature.name} of {feature.used_by} {what}"
+        else:
+            said = f"{feature.name} of {feature.used_by} is {what} already"
         return f"{said}; not on {', '.join(problems)}: {next(iter(problems.values()))}" if problems else said
 
 
