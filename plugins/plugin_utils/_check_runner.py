@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_http import (
+    MISSING,
     CheckError,
     Finding,
     HttpChecker,
@@ -117,7 +118,12 @@ def confirm(
 
 
 def preload(plan: Sequence[PlannedCheck]) -> None:
-    """Import what the plan needs, before its deadlines begin to run; psycopg alone takes 60 to 90 ms."""
+    """Import what the plan needs, before its deadlines begin to run; psycopg alone takes 60 to 90 ms.
+
+    :raises ImportError: a package for HTTP is missing.
+    """
+    if MISSING is not None and any(isinstance(planned.check, HttpCheck) for planned in plan):
+        raise MISSING
     if any(isinstance(planned.check, PostgresqlCheck) for planned in plan):
         # Without psycopg the PostgreSQL checks fail one by one and say so; the others have their answers.
         with contextlib.suppress(ImportError):

@@ -128,19 +128,15 @@ def _without_primary(findings: Findings, set_up_as_primary: str, rpo: float) -> 
     if lost is None:
         return _standby_only(findings, set_up_as_primary)
     evidence = [_how_it_is(lost)]
+    if lost.sql_kind == "too_many_connections":
+        # A server that says so is alive, and clients that got a place before are served: no contradiction.
+        return _completely_full(lost, evidence)
     contradiction = _still_alive_somewhere(lost, findings)
     if contradiction is not None:
         return _inconclusive(
             [*evidence, contradiction],
             f"find out why {lost.machine} does not answer here: the way to it, its admin login, its load",
             lost.machine,
-        )
-    if lost.sql_kind == "too_many_connections":
-        return Diagnosis(
-            "pool_exhausted",
-            LIKELY,
-            (*evidence, "not even the places reserved for administrators are free"),
-            primary=lost.machine,
         )
     if lost.sql_kind in ("authentication", "no_database"):
         return _inconclusive(
@@ -156,6 +152,19 @@ def _without_primary(findings: Findings, set_up_as_primary: str, rpo: float) -> 
     # A machine that cannot be seen may be fine and only out of our reach: one source, however loud.
     proven = bool(failing) and lost.unreachable is None
     return Diagnosis("primary_dead", PROVEN if proven else LIKELY, tuple(evidence), None, lost.machine, choice)
+
+
+def _completely_full(lost: MemberLook, evidence: Sequence[str]) -> Diagnosis:
+    """The server refuses its administrator as well. Who holds the places is known only if it said so before."""
+    offender = _offender(lost)
+    full = "not even the places reserved for administrators are free"
+    return Diagnosis(
+        "pool_exhausted",
+        LIKELY,
+        (*evidence, full, *([] if offender is None else [_who_holds(offender)])),
+        primary=lost.machine,
+        offender=offender,
+    )
 
 
 def _lost_primary(findings: Findings, set_up_as_primary: str) -> MemberLook | None:
@@ -241,9 +250,7 @@ def _pool(primary: MemberLook, refused: Sequence[CheckResult], full: bool) -> Di
         evidence.append(f"the server refuses sessions (SQLSTATE 53300): {_names(refused)}")
     offender = _offender(primary)
     if offender is not None:
-        whose = "the service's own role" if not offender.may_be_ended else "no role of the service"
-        application = f" ({offender.application_name})" if offender.application_name else ""
-        evidence.append(f"{offender.user}{application} holds {offender.count} idle sessions, {whose}")
+        evidence.append(_who_holds(offender))
     elif primary.sessions:
         evidence.append("no user sticks out; the sessions are working or spread over many users")
     # Places that are free again contradict a refusal that was seen a moment ago.
@@ -251,6 +258,12 @@ def _pool(primary: MemberLook, refused: Sequence[CheckResult], full: bool) -> Di
     return Diagnosis(
         "pool_exhausted", PROVEN if proven else LIKELY, tuple(evidence), primary=primary.machine, offender=offender
     )
+
+
+def _who_holds(offender: Offender) -> str:
+    whose = "the service's own role" if not offender.may_be_ended else "no role of the service"
+    application = f" ({offender.application_name})" if offender.application_name else ""
+    return f"{offender.user}{application} holds {offender.count} idle sessions, {whose}"
 
 
 def _offender(primary: MemberLook) -> Offender | None:

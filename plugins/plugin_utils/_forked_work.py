@@ -54,6 +54,7 @@ class ForkedWork(t.Generic[Result]):
         """Wait for it.
 
         :raises CodeblueError: the work raised it, failed, or was not done in time.
+        :raises ImportError: the work needs a package that is missing.
         """
         received = bytearray()
         try:
@@ -77,6 +78,8 @@ class ForkedWork(t.Generic[Result]):
         kind, value = pickle.loads(received)
         if kind == "result":
             return t.cast(Result, value)
+        if kind == "missing":
+            raise ImportError(f"{self._name}: the package {value} is missing", name=value)
         message, hint, exit_code = value
         raise CodeblueError(message, hint, exit_code)
 
@@ -99,5 +102,7 @@ def _answer(work: Callable[[], t.Any]) -> bytes:
         return pickle.dumps(("result", work()))
     except CodeblueError as error:
         return pickle.dumps(("error", (error.message, error.hint, error.exit_code)))
+    except ImportError as error:
+        return pickle.dumps(("missing", error.name or str(error)))
     except Exception as error:  # noqa: BLE001 - the boundary of a process: whatever it is becomes an answer
         return pickle.dumps(("error", (f"{type(error).__name__}: {str(error)[:500]}", None, 1)))

@@ -19,6 +19,7 @@ a directory that belongs to somebody else, or that others may write to, is not l
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import hashlib
 import importlib.util
@@ -77,10 +78,9 @@ def keep() -> None:
                 and not (kept / package.name).exists()
             ):
                 content = package.read_bytes()
-                try:
+                # Of another form, it is kept as Ansible made it.
+                with contextlib.suppress(*_OTHER_FORMAT):
                     content = _with_bytecode(content, compiled)
-                except _OTHER_FORMAT:
-                    pass  # kept as Ansible made it
                 room -= len(content)
                 if room >= 0:
                     _write(content, kept / package.name)

@@ -134,6 +134,18 @@ CAUSE_TABLE: list[tuple[str, dict[str, t.Any], str, float]] = [
         LIKELY,
     ),
     (
+        "not even the administrator gets in, while the standby streams and a client that got a place before is served",
+        {
+            "members": [
+                dead(alive=True, sql_kind="too_many_connections"),
+                standby(receiver_status="streaming", receiver_heard_ago=0.1),
+            ],
+            "results": [check("read"), check("write", "too_many_connections")],
+        },
+        "pool_exhausted",
+        LIKELY,
+    ),
+    (
         "password refused",
         {
             "members": [primary(), standby()],
@@ -367,6 +379,16 @@ def test_the_services_own_role_is_named_and_never_ended() -> None:
     own = [{"user": "records_app", "application_name": "r", "state": "idle", "count": 95, "service_role": True}]
     offender = run([primary(free_for_services=0, sessions=sessions(own))]).offender
     assert offender is not None and not offender.may_be_ended
+
+
+def test_a_server_that_refuses_its_administrator_keeps_the_offender_that_was_seen() -> None:
+    full = dead(
+        alive=True, sql_kind="too_many_connections", sessions=sessions(SPLIT_POOL), maximum_connections=100
+    )  # fmt: skip
+    found = run([full, standby(receiver_status="streaming")], [check("read")])
+    assert (found.cause, found.primary) == ("pool_exhausted", "db1")
+    assert found.offender is not None and (found.offender.user, found.offender.count) == ("reporting", 90)
+    assert any("reporting (report) holds 90 idle sessions" in line for line in found.evidence)
 
 
 def test_busy_sessions_are_no_leak() -> None:
