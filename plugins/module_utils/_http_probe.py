@@ -13,6 +13,7 @@ import urllib.parse
 from dataclasses import dataclass
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
+from ansible_collections.codeblue.recovery.plugins.module_utils._marked_probe import MarkedConnection
 
 _LARGEST_BODY = 1024 * 1024
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
@@ -88,7 +89,7 @@ def _connection(url: str, seconds: float) -> http.client.HTTPConnection:
         return http.client.HTTPSConnection(
             host, parts.port or 443, timeout=seconds, context=ssl.create_default_context()
         )
-    return http.client.HTTPConnection(host, parts.port or 80, timeout=seconds)
+    return MarkedConnection(host, parts.port or 80, timeout=seconds)
 
 
 def _exchange(connection: http.client.HTTPConnection, request: ProbeRequest, end: float) -> t.Tuple[int, str]:

@@ -20,17 +20,31 @@ MARK = 0x00C0DEB1
 _LARGEST_BODY = 1024 * 1024
 
 
-class _MarkedConnection(http.client.HTTPConnection):
-    """Marks its socket before it connects, where it may."""
+def marked_connection(address: str, port: int, seconds: t.Optional[float]) -> socket.socket:
+    """A TCP connection whose packets carry the mark, where this process may set it.
 
-    def connect(self) -> None:
-        family, kind, protocol, _name, address = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0]
-        self.sock = socket.socket(family, kind, protocol)
-        self.sock.settimeout(self.timeout)
+    :raises OSError: nobody takes it.
+    """
+    family, kind, protocol, _name, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
+    connection = socket.socket(family, kind, protocol)
+    try:
+        connection.settimeout(seconds)
         # Without the right to administer the network there is no filter either that it could have to pass.
         with contextlib.suppress(PermissionError):
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, MARK)
-        self.sock.connect(address)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, MARK)
+        connection.connect(place)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+class MarkedConnection(http.client.HTTPConnection):
+    """HTTP over a connection with the mark."""
+
+    def connect(self) -> None:
+        """As `HTTPConnection.connect`."""
+        self.sock = marked_connection(self.host, self.port, self.timeout)
 
 
 def marked_probe(url: str, seconds: float) -> t.Union[int, str]:
@@ -41,7 +55,7 @@ def marked_probe(url: str, seconds: float) -> t.Union[int, str]:
     parts = urllib.parse.urlsplit(url)
     if parts.scheme != "http" or not parts.hostname:
         raise BadInput("probe_urls: %r is no http:// URL" % url, "on the machine itself TLS is not needed")
-    connection = _MarkedConnection(parts.hostname, parts.port or 80, timeout=seconds)
+    connection = MarkedConnection(parts.hostname, parts.port or 80, timeout=seconds)
     try:
         connection.request("GET", urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, "")))
         response = connection.getresponse()

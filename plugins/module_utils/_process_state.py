@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._deadline import Deadline
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError
+from ansible_collections.codeblue.recovery.plugins.module_utils._marked_probe import MarkedConnection
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_processes import port_accepts
 from ansible_collections.codeblue.recovery.plugins.module_utils._process_manager import (
     FAILED,
@@ -53,7 +54,7 @@ class WaitFor:
         if self.url is None:
             return port_accepts(self.address or "127.0.0.1", self.port or 0, deadline)
         parts = urllib.parse.urlsplit(self.url)
-        connection = http.client.HTTPConnection(
+        connection = MarkedConnection(
             parts.hostname or "", parts.port or 80, timeout=max(0.05, deadline.remaining())
         )
         try:
