@@ -6,10 +6,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 import typing as t
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import HttpCheck
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_exposure import scan_call
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._evidence_store import EvidenceStore, evidence_directory
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._exposure import (
@@ -22,6 +25,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._exposure import
 )
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._exposure_evidence import keep_logs, kept_logs
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._gateway_changes import gateway_change
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineCall
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import Instance
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._recipients import Recipients
@@ -37,6 +41,9 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._release_changes
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Change, StepAction
 
 _SCRUB_SECONDS = 120.0
+_LOOK_SECONDS = 10.0
+_HEALTHY_SECONDS = 10.0
+_PAUSE_SECONDS = 0.1
 _WHY = "it exposes patients' data"
 
 
@@ -114,11 +121,26 @@ class ActionModule(StepAction):
             switch_change(service, instance, bad, good, _WHY),
             restart_change(service, instance, f"restart_{machine}"),
         ]
+        path = _health_path(service) if fronted else None
         if gateway is not None and fronted:
             steps.insert(0, gateway_change(gateway, {machine: "drain"}, f"drain_{machine}", reason="restarts"))
             steps.append(gateway_change(gateway, {machine: "ready"}, f"ready_{machine}", reason="restarted"))
         for step in steps:
             self.change(step).checked()
+            if path is not None and step.module == "process_state" and not self.check_mode:
+                self._wait_healthy(instance, path)
+
+    def _wait_healthy(self, instance: Instance, path: str) -> None:
+        """A port that takes connections is no service that works yet; what does not get there, validation names."""
+        request = {"id": "health", "url": f"http://{instance.address}:{instance.port}{path}", "status": [200]}
+        arguments = {"requests": [request], "count": 1, "timeout": 2.0}
+        call = MachineCall(instance.machine, "codeblue.recovery.http_probe", arguments, _LOOK_SECONDS)
+        deadline = time.monotonic() + _HEALTHY_SECONDS
+        while time.monotonic() < deadline:
+            answer = self.look([call])[0]
+            if answer.result is not None and answer.result["answers"]["health"]["right"]:
+                return
+            time.sleep(_PAUSE_SECONDS)
 
     def _scrub(
         self, service: Service, exposure: Exposure, arguments: Mapping[str, t.Any]
@@ -175,3 +197,11 @@ class ActionModule(StepAction):
             decision={"logs": list(logs.logs), "reason": "patients' data does not belong into a log"},
             seconds=_SCRUB_SECONDS + 10.0,
         )
+
+
+def _health_path(service: Service) -> str | None:
+    """The path of the service's own deep check that asks for no more than an answer; None when it has none."""
+    for check in service.checks.deep:
+        if isinstance(check, HttpCheck) and check.method == "GET" and 200 in check.status and not check.headers:
+            return urlsplit(check.url).path
+    return None

@@ -100,7 +100,7 @@ _FIELDS: t.Dict[str, str] = {
 _PERSONS = ("mrn", "ssn", "health_plan", "email", "phone", "name")
 _HARMLESS_VALUE = re.compile(
     r"(?i)\A(?:null|none|nil|true|false|n/?a|unknown|redacted|-+|\*+|x{3,}|\.{2,}"
-    r"|<[a-z_ ]*>|\[[a-z_ ]*\]|\([a-z_ ]*\))?\Z"
+    r"|<[a-z_ ]*>|(?:\[[a-z_ ]*\])+|\([a-z_ ]*\))?\Z"
 )
 KINDS = ("address", "clinical_text", "date_of_birth", "email", "health_plan", "mrn", "name", "phone", "ssn")
 
@@ -287,7 +287,8 @@ def _field_form(names: t.Sequence[str]) -> str:
     )
     return (
         r"(?i)(?<![A-Za-z0-9_])(?P<field>" + words + r")\\*[\"']?\s*[:=]\s*"
-        r"(?:\\+\"(?P<escaped>.*?)(?=\\+\")|\"(?P<double>(?:[^\"\\]|\\.)*)|'(?P<single>(?:[^'\\]|\\.)*)|(?P<bare>[^\s,;}\])&\"'\\]+))"
+        r"(?:\\+\"(?P<escaped>.*?)(?=\\+\")|\"(?P<double>(?:[^\"\\]|\\.)*)|'(?P<single>(?:[^'\\]|\\.)*)"
+        r"|(?P<bare>(?:\[[a-z_]+\])+|[^\s,;}\])&\"'\\]+))"
     )
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import HttpCheck
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_phi import PhiPolicy
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import state_dir
@@ -108,9 +109,8 @@ def front_of(service: Service) -> str:
     """
     for level in (service.checks.shallow, service.checks.deep):
         for check in level:
-            url = getattr(check, "url", None)
-            if url:
-                parts = urlsplit(str(url))
+            if isinstance(check, HttpCheck):
+                parts = urlsplit(check.url)
                 return f"{parts.scheme}://{parts.netloc}"
     raise BadInput(f"{service.name}: no check over http says how clients reach it", "add one to codeblue_checks")
 

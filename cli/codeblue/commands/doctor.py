@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 def command(inventory: tuple[str, ...], reach: bool, criteria: bool | None, close: bool, as_json: bool) -> int:
     """Check what an emergency will need.
 
-    Versions, the collection and stale copies of it, cards, the state store, keys, spool, outbox, anchors, runs that
+    Versions, the collection and stale copies of it, cards, the state store, keys, spool, outbox, anchors, notices of
+    breaches, runs that
     were left open, and with -i the inventory, and the criteria of all runbooks over its checks: which runbook would
     be called for now. Nothing is changed.
 
@@ -71,7 +72,7 @@ def command(inventory: tuple[str, ...], reach: bool, criteria: bool | None, clos
 def _findings(
     inventory: tuple[str, ...], reach: bool, criteria: bool | None, close: bool, surveys: list[Survey]
 ) -> Iterator[Finding]:
-    from codeblue.doctor import installation, state
+    from codeblue.doctor import breaches, installation, state
     from codeblue.doctor import inventory as inventories
     from codeblue.doctor.criteria import criteria_findings, evaluate_criteria, load_own_cards
     from codeblue.runner.record import open_record
@@ -88,6 +89,7 @@ def _findings(
     yield from state.check_anchors()
     if store.main is not None:
         yield from state.check_outbox(store)
+        yield from breaches.check_breaches(store)
         yield from state.check_open_runs(store, close)
     yield from state.check_leftovers()
     schedule = None

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-_PATIENT = re.compile(rb"synthetic-\d{4}|\"(?:patient_ref|note)\":")
+_PATIENT = re.compile(rb"synthetic-\d{4}|\"note\": \"[^[\"]")
 # Path and inode -> how far it was found clean.
 _clean: dict[tuple[str, int], int] = {}
 

@@ -1,0 +1,236 @@
+"""An exposure of patients in a whole clinic: nobody's data is left behind, whatever happens to the run; about 90 s."""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import io
+import json
+import os
+import secrets
+import signal
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyrage
+import pytest
+from clinic_site import Finished, Site, finish, wait_for, watch_journal
+from codeblue.lab.secrets import PROBE_ACCOUNT, read_secret
+
+pytestmark = pytest.mark.lab
+
+RUNBOOK = "hipaa_compliance_violation"
+_LARGEST = 64 * 1024 * 1024
+
+
+class Canary:
+    """A patient who does not exist, with a note that stands nowhere else."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self.patient = f"synthetic-9{secrets.randbelow(1000):03d}"
+        self.note = f"canary-{secrets.token_hex(8)}"
+        # Unlike the reference, four digits, the note can stand nowhere by chance.
+        self.words = [self.note, self.patient]
+
+    def enter_and_read(self) -> None:
+        """As a nurse does."""
+        account = {
+            "username": PROBE_ACCOUNT,
+            "password": read_secret(self._site.lab.parts.layout.secret(PROBE_ACCOUNT)),
+        }
+        token = str(self.ask("auth", "POST", "/login", account)[1].get("token"))
+        status, answer = self.ask(
+            "records", "POST", "/records", {"patient_ref": self.patient, "note": self.note}, token
+        )
+        assert status == 201, answer
+        assert self.ask("records", "GET", f"/records/{answer['id']}", None, token)[0] == 200
+
+    def ask(
+        self, front: str, method: str, path: str, body: dict[str, str] | None = None, token: str = ""
+    ) -> tuple[int, dict[str, object]]:
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", self._site.lab.parts.gateway.front_port(front), timeout=3.0
+        )
+        try:
+            headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+            connection.request(method, path, json.dumps(body) if body else None, headers if token else {})
+            response = connection.getresponse()
+            content = response.read()
+            return response.status, json.loads(content) if content[:1] == b"{" else {}
+        finally:
+            connection.close()
+
+
+def traces(site: Site, canary: Canary, *finished: Finished) -> list[str]:
+    """Where the canary stands, but for the database, its log and the access log, where it belongs."""
+    needles = [word.encode() for word in canary.words]
+    found = [
+        f"{stream} of the command"
+        for each in finished
+        for stream, text in (("stdout", each.out), ("stderr", each.err))
+        if any(word in text for word in canary.words)
+    ]
+    for path in _files(site):
+        try:
+            content = path.read_bytes() if path.stat().st_size <= _LARGEST else b""
+        except OSError:
+            # Gone again, or a socket.
+            continue
+        if any(needle in content for needle in needles):
+            found.append(str(path))
+    return found
+
+
+def _files(site: Site) -> Iterator[Path]:
+    database = {"data", "archive", "snapshots"}
+    for root in (site.account, site.lab.directory, Path("/dev/shm")):
+        for path in root.rglob("*"):
+            belongs = database & set(path.parts) or path.name.startswith("records.access.jsonl")
+            if path.is_file() and not path.is_symlink() and not belongs:
+                yield path
+
+
+def evidence(site: Site) -> bytes:
+    """All that the recipient of the evidence can read, decrypted in memory."""
+    lines = site.lab.parts.layout.identity.read_text().splitlines()
+    identities = [pyrage.x25519.Identity.from_str(line) for line in lines if not line.startswith("#")]
+    content = b""
+    for path in sorted((site.state_dir / "evidence").rglob("*.age")):
+        plain = pyrage.decrypt(path.read_bytes(), identities)
+        content += plain
+        if path.name.endswith("logs.tar.age"):
+            with tarfile.open(fileobj=io.BytesIO(plain)) as archive:
+                assert archive.getnames()
+    return content
+
+
+@pytest.mark.parametrize("way", ["codeblue", "ansible-playbook"])
+@pytest.mark.parametrize("fault", ["phi_in_log", "phi_public_endpoint"])
+def test_a_patient_is_in_the_evidence_and_nowhere_else(site: Site, fault: str, way: str) -> None:
+    site.lab.break_(fault)
+    canary = Canary(site)
+    canary.enter_and_read()
+    if fault == "phi_in_log":
+        assert traces(site, canary), "the fault has put the canary into a log"
+    else:
+        assert canary.ask("records", "GET", "/patients")[0] == 200
+    if way == "codeblue":
+        finished = site.codeblue("run", RUNBOOK, "-i", str(site.inventory), "-vvvv")
+    else:
+        finished = site.playbook(f"codeblue.recovery.{RUNBOOK}", "--diff", "-vvvv")
+    assert finished.code == 0, finished
+    assert traces(site, canary, finished) == []
+    assert canary.patient.encode() in evidence(site)
+    run = site.runs()[0]
+    breach = site.store().breaches()[0]
+    assert breach.run_id == run.run_id and breach.status == "exercise" and breach.exposure_ended_at is not None
+    # 60 patients of the lab and the canary when all were given away; 12 records and the canary when they were logged.
+    assert breach.affected == (61 if fault == "phi_public_endpoint" else 13)
+    assert canary.ask("records", "GET", "/patients")[0] == 404
+    site.verify_record(run.run_id)
+    shown = site.codeblue("breach", "show", breach.breach_id)
+    report = site.codeblue("report", run.run_id)
+    assert traces(site, canary, shown, report) == []
+
+
+def test_the_log_goes_on_and_keeps_its_lines(site: Site) -> None:
+    site.lab.break_("phi_in_log")
+    Canary(site).enter_and_read()
+    assert site.run(RUNBOOK).code == 0
+    logs = sorted(site.lab.directory.glob("machines/app*/log/records.jsonl*"))
+    assert [path.name for path in logs] == ["records.jsonl", "records.jsonl.1"] * 2
+    for path in logs:
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        assert lines and path.stat().st_mode & 0o777 == 0o644
+        if path.name == "records.jsonl":
+            assert {each["version"] for each in lines} == {"1.1.0"}
+        else:
+            masked = [each for each in lines if each.get("patient_ref") == "[patient_ref]"]
+            assert masked and all(each["note"] == "[clinical_text]" for each in masked)
+
+
+def test_a_page_stays_refused_over_a_restart_of_the_gateway(site: Site) -> None:
+    """The run is ended right after the page was closed; then HAProxy starts anew."""
+    site.lab.break_("phi_public_endpoint")
+    canary = Canary(site)
+    assert canary.ask("records", "GET", "/patients")[0] == 200
+    process = site.start_codeblue("run", RUNBOOK, "-i", str(site.inventory), "--json")
+    wait_for(
+        lambda: any(step.finished and "block_pages" in step.name for step in watch_journal(site.database)),
+        45,
+        "a block",
+    )
+    os.kill(process.pid, signal.SIGINT)
+    finish(process)
+    assert canary.ask("records", "GET", "/patients")[0] in (403, 404)
+    site.lab.parts.supervisor.stop("haproxy-lb1")
+    site.lab.parts.supervisor.start("haproxy-lb1")
+    site.lab.parts.gateway.wait_up({"records": ["app1"]}, 5.0)
+    assert canary.ask("records", "GET", "/patients")[0] in (403, 404)
+    resumed = site.codeblue("resume", site.runs()[0].run_id, "--json")
+    assert resumed.code == 0, resumed
+
+
+@pytest.mark.parametrize(("fault", "number"), [("phi_in_log", 0), ("phi_in_log", 3), ("phi_public_endpoint", 4)])
+def test_a_killed_run_is_resumed_and_nobody_is_left_behind(site: Site, fault: str, number: int) -> None:
+    site.lab.break_(fault)
+    canary = Canary(site)
+    canary.enter_and_read()
+    process = site.start_codeblue("run", RUNBOOK, "-i", str(site.inventory), "--json")
+    wait_for(lambda: len(watch_journal(site.database)) > number, 60, f"step {number}")
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(10)
+    resumed = site.codeblue("resume", site.runs()[0].run_id, "--json")
+    assert resumed.code == 0, resumed
+    run_id = site.runs()[0].run_id
+    site.assert_no_step_twice(run_id)
+    site.verify_record(run_id)
+    assert len(site.store().breaches()) == 1
+    assert traces(site, canary, resumed) == []
+    assert canary.patient.encode() in evidence(site)
+
+
+def test_a_second_run_changes_nothing_and_a_plan_neither(site: Site) -> None:
+    site.lab.break_("phi_in_log")
+    before = site.fingerprint()
+    planned = site.codeblue("plan", RUNBOOK, "-i", str(site.inventory), "--json")
+    assert planned.code == 0 and site.fingerprint() == before
+    assert site.store().breaches() == []
+    assert site.run(RUNBOOK).code == 0
+    before = site.fingerprint()
+    again = site.run(RUNBOOK)
+    assert again.code == 0 and again.summary["outcome"] == "nothing_to_do"
+    assert site.fingerprint() == before and len(site.store().breaches()) == 1
+
+
+def test_without_recipients_it_is_closed_and_nothing_is_removed(site: Site) -> None:
+    site.lab.break_("phi_in_log")
+    canary = Canary(site)
+    canary.enter_and_read()
+    overlay = site.overlay({"all": {"vars": {"codeblue_evidence_recipients": []}}})
+    started = time.time()
+    finished = site.codeblue("run", RUNBOOK, "-i", str(site.inventory), "-i", str(overlay), "--json")
+    assert finished.code in (1, 2), finished
+    assert "codeblue_evidence_recipients names nobody" in finished.out
+    closed = [
+        path for path in site.lab.directory.glob("machines/app*/log/.codeblue-*/*records.jsonl") if path.is_file()
+    ]
+    assert len(closed) == 2 and all(path.parent.stat().st_mode & 0o777 == 0o700 for path in closed)
+    assert canary.note.encode() in b"".join(path.read_bytes() for path in closed)
+    assert time.time() - started < 120
+    open_logs = site.lab.directory.glob("machines/app*/log/records.jsonl*")
+    assert not any(canary.note.encode() in path.read_bytes() for path in open_logs)
+
+
+def test_what_is_kept_can_be_read_by_who_it_was_encrypted_to(site: Site) -> None:
+    site.lab.break_("phi_public_endpoint")
+    canary = Canary(site)
+    canary.enter_and_read()
+    assert canary.ask("records", "GET", "/patients")[0] == 200
+    assert site.run(RUNBOOK).code == 0
+    content = evidence(site)
+    assert b'"/patients"' in content and canary.patient.encode() in content
+    assert gzip.compress(b"") != content
