@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,7 +22,7 @@ from codeblue.lab.intrusion import (
     collector_address,
     folder,
 )
-from codeblue.lab.layout import APPLICATION_MACHINES, COLLECTOR_UNIT, INTRUDER_UNIT, Layout, unit
+from codeblue.lab.layout import APPLICATION_MACHINES, COLLECTOR_UNIT, INTRUDER_UNIT, MACHINES, Layout, unit
 from codeblue.lab.parts import Parts
 from codeblue.lab.processes import end, identity
 from codeblue.lab.releases import EXFILTRATING
@@ -116,12 +117,24 @@ def implants(layout: Layout) -> list[int]:
 
 
 def remove_intrusion(layout: Layout) -> None:
-    """End what hides, and forget what was stolen."""
+    """End what hides, forget what was stolen, and open what a recovery closed."""
     end([known for pid in implants(layout) if (known := identity(pid))], signal.SIGKILL, 5.0)
     shutil.rmtree(folder(layout), ignore_errors=True)
+    for note in _quarantines(layout):
+        kept = json.loads(note.read_text(encoding="utf-8"))
+        # It may have gone with a reload of the machine's own rules; then there is nothing to remove.
+        subprocess.run(["nft", "delete", "table", "inet", kept["table"]], capture_output=True, timeout=10, check=False)
+        if kept["persisted_in"]:
+            Path(kept["persisted_in"]).unlink(missing_ok=True)
+        note.unlink()
+
+
+def _quarantines(layout: Layout) -> list[Path]:
+    return [note for machine in MACHINES for note in layout.lock_dir(machine).glob("quarantine/*.json")]
 
 
 def intrusion_left(layout: Layout) -> list[str]:
     """What betrays a lab that is not healed."""
     found = [f"process {pid} sends data outside" for pid in implants(layout)]
+    found += [f"{note.stem} is in quarantine" for note in _quarantines(layout)]
     return [*found, *(["a stolen token is kept"] if (folder(layout) / "token").exists() else [])]
