@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_runner import run_checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import CheckResult, plan_checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._instance_looks import (
+    PROBE,
+    UNIT,
     UNIT_AGAIN,
     InstanceLook,
     InstancesLook,
@@ -21,6 +23,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._instance_looks 
     unit_call,
 )
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._instance_probe import level_checks, probe_calls
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineAnswer
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._runbook_diagnosis import (
     LIKELY,
@@ -53,17 +56,7 @@ class AiDiagnosis:
         return [Question(name, call) for name, call in first_calls(service, probes).items()]
 
     def decide(self, seen: Seen) -> dict[str, t.Any]:
-        answers = dict(seen.answers)
-        first = look_of(seen.service, answers)
-        instances = seen.service.require_host().instances
-        # Whether a process ended under the questions shows only afterwards; damage is a cause whatever it did.
-        again = {
-            name: unit_call(instances[name])
-            for name, look in first.instances.items()
-            if look.unit is not None and not look.damaged and look.probe.closed
-        }
-        for name, answer in zip(again, seen.ask(list(again.values())), strict=True):
-            answers[question_name(UNIT_AGAIN, name)] = answer
+        answers = {**seen.answers, **_second_look(seen)}
         failing = [result for result in seen.detection.results if not result.ok]
         if failing:
             plan = plan_checks({name: each.checks for name, each in seen.dependencies.items()}, "deep")
@@ -72,6 +65,29 @@ class AiDiagnosis:
 
 
 DIAGNOSIS = AiDiagnosis()
+
+
+def _second_look(seen: Seen) -> dict[str, MachineAnswer]:
+    """Where a connection ended without an answer: the process, one more request, and the process again.
+
+    One after the other, because only a process that ended between two looks has ended under the question. Damaged
+    files are a cause whatever the process did.
+    """
+    instances = seen.service.require_host().instances
+    first = look_of(seen.service, seen.answers).instances
+    names = [name for name, look in first.items() if look.unit is not None and not look.damaged and look.probe.closed]
+    if not names:
+        return {}
+    probes = probe_calls(seen.service, lambda _secret: None, count=1)
+    found: dict[str, MachineAnswer] = {}
+    for kind, calls in (
+        (UNIT, [unit_call(instances[name]) for name in names]),
+        (PROBE, [probes[name] for name in names]),
+        (UNIT_AGAIN, [unit_call(instances[name]) for name in names]),
+    ):
+        for name, answer in zip(names, seen.ask(calls), strict=True):
+            found[question_name(kind, name)] = answer
+    return found
 
 
 def judge(service: Service, look: InstancesLook, failing: Sequence[CheckResult], now: float) -> dict[str, t.Any]:
@@ -84,7 +100,7 @@ def judge(service: Service, look: InstancesLook, failing: Sequence[CheckResult],
     treatment = TREATMENTS.get(cause, "person")
     seen = [each for each in look.instances.values() if each.unreachable is None]
     versions = sorted({each.version for each in seen if each.version})
-    if treatment == "rollback" and not all(each.earlier for each in seen):
+    if treatment == "rollback" and any(each.releases_seen and not each.earlier for each in seen):
         treatment = "person"
         evidence = [*evidence, "there is no earlier release to go back to"]
     return {

@@ -47,6 +47,7 @@ class InstanceLook:
     :param version: of the current release.
     :param deployed_at: when that became current, RFC 3339.
     :param earlier: a version that ran before and is still there.
+    :param releases_seen: its releases could be listed; without that nothing is known about an earlier one.
     :param damaged: files that differ from the manifest; None when that could not be told.
     """
 
@@ -58,6 +59,7 @@ class InstanceLook:
     version: str | None = None
     deployed_at: str | None = None
     earlier: str | None = None
+    releases_seen: bool = True
     damaged: tuple[str, ...] | None = None
 
     @property
@@ -176,6 +178,7 @@ def _instance_look(service: str, name: str, answers: Mapping[str, MachineAnswer]
         version=str(version) if version else None,
         deployed_at=_since(releases.get("history") or (), version),
         earlier=candidate.good if candidate is not None else None,
+        releases_seen=bool(releases),
         damaged=None if files is None else tuple(files["before"]["damaged"]),
     )
 

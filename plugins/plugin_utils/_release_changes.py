@@ -15,7 +15,8 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action imp
 
 #: Under which kind a bad release is marked in the state store.
 KIND = "release"
-LOOK_SECONDS = 8.0
+# The module itself takes a moment. The rest is for the connection and the start of Python on a busy machine.
+LOOK_SECONDS = 20.0
 RESTART_SECONDS = 20.0
 
 
