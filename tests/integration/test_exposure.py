@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import http.client
 import io
 import json
@@ -10,13 +9,12 @@ import os
 import secrets
 import signal
 import tarfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyrage
 import pytest
-from clinic_site import Finished, Site, finish, wait_for, watch_journal
+from clinic_site import Finished, SeenStep, Site, finish, wait_for, watch_journal
 from codeblue.lab.secrets import PROBE_ACCOUNT, read_secret
 
 pytestmark = pytest.mark.lab
@@ -37,23 +35,19 @@ class Canary:
 
     def enter_and_read(self) -> None:
         """As a nurse does."""
-        account = {
-            "username": PROBE_ACCOUNT,
-            "password": read_secret(self._site.lab.parts.layout.secret(PROBE_ACCOUNT)),
-        }
+        password = read_secret(self._site.lab.parts.layout.secret(PROBE_ACCOUNT))
+        account = {"username": PROBE_ACCOUNT, "password": password}
         token = str(self.ask("auth", "POST", "/login", account)[1].get("token"))
-        status, answer = self.ask(
-            "records", "POST", "/records", {"patient_ref": self.patient, "note": self.note}, token
-        )
+        entry = {"patient_ref": self.patient, "note": self.note}
+        status, answer = self.ask("records", "POST", "/records", entry, token)
         assert status == 201, answer
         assert self.ask("records", "GET", f"/records/{answer['id']}", None, token)[0] == 200
 
     def ask(
         self, front: str, method: str, path: str, body: dict[str, str] | None = None, token: str = ""
     ) -> tuple[int, dict[str, object]]:
-        connection = http.client.HTTPConnection(
-            "127.0.0.1", self._site.lab.parts.gateway.front_port(front), timeout=3.0
-        )
+        port = self._site.lab.parts.gateway.front_port(front)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=3.0)
         try:
             headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
             connection.request(method, path, json.dumps(body) if body else None, headers if token else {})
@@ -107,6 +101,11 @@ def evidence(site: Site) -> bytes:
     return content
 
 
+def blocks(site: Site) -> list[SeenStep]:
+    """The steps that have a page refused."""
+    return [step for step in watch_journal(site.database) if "block_pages" in step.name]
+
+
 @pytest.mark.parametrize("way", ["codeblue", "ansible-playbook"])
 @pytest.mark.parametrize("fault", ["phi_in_log", "phi_public_endpoint"])
 def test_a_patient_is_in_the_evidence_and_nowhere_else(site: Site, fault: str, way: str) -> None:
@@ -115,8 +114,12 @@ def test_a_patient_is_in_the_evidence_and_nowhere_else(site: Site, fault: str, w
     canary.enter_and_read()
     if fault == "phi_in_log":
         assert traces(site, canary), "the fault has put the canary into a log"
+        # 12 records were opened by the fault, of 12 patients.
+        wanted = 13
     else:
-        assert canary.ask("records", "GET", "/patients")[0] == 200
+        status, answer = canary.ask("records", "GET", "/patients")
+        assert status == 200
+        wanted = len(answer["patients"])  # type: ignore[arg-type]
     if way == "codeblue":
         finished = site.codeblue("run", RUNBOOK, "-i", str(site.inventory), "-vvvv")
     else:
@@ -127,8 +130,7 @@ def test_a_patient_is_in_the_evidence_and_nowhere_else(site: Site, fault: str, w
     run = site.runs()[0]
     breach = site.store().breaches()[0]
     assert breach.run_id == run.run_id and breach.status == "exercise" and breach.exposure_ended_at is not None
-    # 60 patients of the lab and the canary when all were given away; 12 records and the canary when they were logged.
-    assert breach.affected == (61 if fault == "phi_public_endpoint" else 13)
+    assert breach.affected == wanted
     assert canary.ask("records", "GET", "/patients")[0] == 404
     site.verify_record(run.run_id)
     shown = site.codeblue("breach", "show", breach.breach_id)
@@ -158,11 +160,7 @@ def test_a_page_stays_refused_over_a_restart_of_the_gateway(site: Site) -> None:
     canary = Canary(site)
     assert canary.ask("records", "GET", "/patients")[0] == 200
     process = site.start_codeblue("run", RUNBOOK, "-i", str(site.inventory), "--json")
-    wait_for(
-        lambda: any(step.finished and "block_pages" in step.name for step in watch_journal(site.database)),
-        45,
-        "a block",
-    )
+    wait_for(lambda: any(each.finished for each in blocks(site)), 60, "a refused page")
     os.kill(process.pid, signal.SIGINT)
     finish(process)
     assert canary.ask("records", "GET", "/patients")[0] in (403, 404)
@@ -210,17 +208,13 @@ def test_without_recipients_it_is_closed_and_nothing_is_removed(site: Site) -> N
     site.lab.break_("phi_in_log")
     canary = Canary(site)
     canary.enter_and_read()
-    overlay = site.overlay({"all": {"vars": {"codeblue_evidence_recipients": []}}})
-    started = time.time()
-    finished = site.codeblue("run", RUNBOOK, "-i", str(site.inventory), "-i", str(overlay), "--json")
+    overlay = site.overlay({"all/vars/codeblue_evidence_recipients": []})
+    finished = site.codeblue("run", RUNBOOK, "-i", str(overlay), "--json")
     assert finished.code in (1, 2), finished
     assert "codeblue_evidence_recipients names nobody" in finished.out
-    closed = [
-        path for path in site.lab.directory.glob("machines/app*/log/.codeblue-*/*records.jsonl") if path.is_file()
-    ]
+    closed = list(site.lab.directory.glob("machines/app*/log/.codeblue-*/*records.jsonl"))
     assert len(closed) == 2 and all(path.parent.stat().st_mode & 0o777 == 0o700 for path in closed)
     assert canary.note.encode() in b"".join(path.read_bytes() for path in closed)
-    assert time.time() - started < 120
     open_logs = site.lab.directory.glob("machines/app*/log/records.jsonl*")
     assert not any(canary.note.encode() in path.read_bytes() for path in open_logs)
 
@@ -233,4 +227,3 @@ def test_what_is_kept_can_be_read_by_who_it_was_encrypted_to(site: Site) -> None
     assert site.run(RUNBOOK).code == 0
     content = evidence(site)
     assert b'"/patients"' in content and canary.patient.encode() in content
-    assert gzip.compress(b"") != content
