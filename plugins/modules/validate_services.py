@@ -27,13 +27,37 @@ options:
     type: int
     default: 3
   within:
-    description: How long it may take until then, such as V(500ms), V(30s) or V(2m).
+    description:
+      - How long it may take until then, such as V(500ms), V(30s) or V(2m).
+      - At most 30 s for V(shallow), 5 minutes for V(deep) and 30 minutes for V(comprehensive) checks.
     type: str
     default: 30s
   dependents:
     description: Include the services that depend on a target directly.
     type: bool
     default: true
+  phase:
+    description:
+      - One of the looks after a recovery, in place of O(level), O(within), O(performance) and O(resources).
+      - V(immediate) is deep, within a minute. V(comprehensive) is everything, within five minutes. V(extended) is the
+        same and goes on for 30 minutes, in a lab for 30 seconds; what fails in them counts.
+    type: str
+    choices: [immediate, comprehensive, extended]
+  performance:
+    description:
+      - Hold the 95th percentile of the answer times against what was normal before the run. A service that is slower
+        than C(thresholds.p95_factor) times that, and than C(thresholds.p95_floor), is C(DEGRADED).
+      - Without a baseline only C(thresholds.response) counts. Answer times that are normal become part of the baseline.
+    type: bool
+    default: false
+  resources:
+    description: Hold processors, memory and disks of the machines against C(thresholds.cpu), C(memory) and C(disk).
+    type: bool
+    default: false
+  rounds:
+    description: How often every check is asked for O(performance).
+    type: int
+    default: 20
 attributes:
   check_mode:
     support: full
@@ -80,6 +104,12 @@ services:
   returned: success
   type: dict
   sample: {patient_db: {status: HEALTHY, reasons: []}}
+performance:
+  description: Answer times now and before, those that miss their limit first. Empty without O(performance).
+  returned: success
+  type: list
+  elements: str
+  sample: ["records/answer_time: p95 is 12 ms, before 10 ms, wanted up to 100 ms"]
 unhealthy:
   description: The services that are down.
   returned: success
@@ -110,6 +140,10 @@ def main() -> None:
             "stable": {"type": "int", "default": 3},
             "within": {"type": "str", "default": "30s"},
             "dependents": {"type": "bool", "default": True},
+            "phase": {"type": "str", "choices": ["immediate", "comprehensive", "extended"]},
+            "performance": {"type": "bool", "default": False},
+            "resources": {"type": "bool", "default": False},
+            "rounds": {"type": "int", "default": 20},
         }
     )
 

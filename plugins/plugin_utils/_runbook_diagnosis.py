@@ -29,6 +29,7 @@ DIAGNOSES: dict[str, str] = {
     "data_corruption_detected": "_diagnosis_integrity",
     "hipaa_compliance_violation": "_diagnosis_exposure",
     "security_breach_response": "_diagnosis_intrusion",
+    "performance_degradation": "_diagnosis_performance",
 }
 
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import CheckResult, Thresholds
@@ -14,6 +14,35 @@ HEALTHY = "HEALTHY"
 DEGRADED = "DEGRADED"
 DOWN = "DOWN"
 MAINTENANCE = "MAINTENANCE"
+
+#: How long the checks of a level may take until everything is well, seconds: 30 s, 5 min and 30 min.
+LONGEST_OF_LEVEL: Mapping[str, float] = {"shallow": 30.0, "deep": 300.0, "comprehensive": 1800.0}
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One of the looks after a recovery.
+
+    :param level: the deepest level of checks.
+    :param within: seconds until everything has to be well.
+    :param watch: seconds that it is watched afterwards; one failure in them counts.
+    :param performance: answer times are held against those from before.
+    :param resources: processors, memory and disks are held against their thresholds.
+    """
+
+    level: str
+    within: float
+    watch: float = 0.0
+    performance: bool = False
+    resources: bool = False
+
+
+#: At once (under a minute), whole (under five), and over half an hour. Only the last one takes its whole time.
+PHASES: Mapping[str, Phase] = {
+    "immediate": Phase("deep", 60.0),
+    "comprehensive": Phase("comprehensive", 300.0, performance=True, resources=True),
+    "extended": Phase("comprehensive", 300.0, watch=1800.0, performance=True, resources=True),
+}
 
 # Named in full; the rest is counted.
 _MOST_REASONS = 10
@@ -106,6 +135,41 @@ def judge_service(target: str, results: Sequence[CheckResult], thresholds: Thres
         failed=len(failed),
         slowest=max((result.seconds for result in answered), default=None),
     )
+
+
+def degraded_by(found: Validation, reasons: Mapping[str, Sequence[str]]) -> Validation:
+    """The same, with further thresholds that services miss: answer times from before, a machine's resources.
+
+    A service that is DOWN or in MAINTENANCE stays so; its reasons come first.
+
+    :param reasons: by service; those without reasons are as they were.
+    """
+    services = tuple(
+        replace(
+            each,
+            status=DEGRADED if each.status == HEALTHY else each.status,
+            reasons=_bounded([*each.reasons, *reasons[each.target]]),
+        )
+        if reasons.get(each.target)
+        else each
+        for each in found.services
+    )
+    return Validation(_outcome(services), _reasons(services), services)
+
+
+def missed_resources(seen: Mapping[str, Any], thresholds: Thresholds) -> list[str]:
+    """Which thresholds a machine misses.
+
+    :param seen: the result of the module `machine_resources`.
+    """
+    found = []
+    shares = [("processors", float(seen["cpu"]["busy"]), thresholds.cpu)]
+    shares.append(("memory", float(seen["memory"]["used"]), thresholds.memory))
+    shares += [(f"disk {each['path']}", float(each["used"]), thresholds.disk) for each in seen["disks"]]
+    for what, share, limit in shares:
+        if share > limit:
+            found.append(f"{share:.0%} of {what} used, up to {limit:.0%} is wanted")
+    return found
 
 
 def _is_down(results: Sequence[CheckResult]) -> bool:

@@ -124,7 +124,7 @@ class Services:
                 "port": self.state.ports[front_port_name("records")],
                 "source": CRAWLER_ADDRESS,
                 "connections": 190,
-                "hold_seconds": 0.5,
+                "hold_seconds": 0.75,
             },
         }
 
