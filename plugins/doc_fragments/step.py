@@ -36,4 +36,8 @@ options:
         description: Directory on the machine for the lock, the generation and the receipts. Made when it is missing.
         type: path
         default: /var/lib/codeblue
+      yields:
+        description: Another step may end this one when it wants the target. A snapshot does not hold up an emergency.
+        type: bool
+        default: false
 """

@@ -24,6 +24,7 @@ def step_argument() -> Spec:
                 "key": {"type": "str", "required": True, "no_log": False},
                 "generation": {"type": "int", "required": True},
                 "lock_dir": {"type": "path", "default": "/var/lib/codeblue"},
+                "yields": {"type": "bool", "default": False},
             },
         },
     }

@@ -13,6 +13,7 @@ import fcntl
 import json
 import os
 import re
+import signal
 import time
 import typing as t
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from ansible_collections.codeblue.recovery.plugins.module_utils._atomic_file import append_line, write_file
 from ansible_collections.codeblue.recovery.plugins.module_utils._deadline import Deadline
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError, Refused
+from ansible_collections.codeblue.recovery.plugins.module_utils._proc import read_process
 
 # Receipts of older runs are removed: a run that is resumed is among the last ones of its target.
 RUNS_KEPT = 50
@@ -27,6 +29,8 @@ DEFAULT_LOCK_WAIT_SECONDS = 10.0
 
 _SAFE_NAME = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}\Z")
 _LARGEST_RECEIPTS = 8 * 1024 * 1024
+# The end of a lock's text whose holder may be ended.
+_YIELDS = ", yields"
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Step:
     :param key: names the step within the run; the same on every attempt.
     :param generation: of the lease; grows whenever somebody else takes over.
     :param lock_dir: on the machine; made when it is missing, for this user alone.
+    :param yields: another step may end this one when it wants the lock: a snapshot does not hold up an emergency.
     """
 
     run_id: str
@@ -43,6 +48,7 @@ class Step:
     key: str
     generation: int
     lock_dir: str
+    yields: bool = False
 
     def __post_init__(self) -> None:
         for name in ("run_id", "target"):
@@ -165,6 +171,8 @@ class TargetGuard:
                 return False
             return True
 
+        if not taken() and not self._step.yields:
+            _end_yielding_holders(lock, path)
         if not deadline.wait_until(taken):
             holder = os.pread(lock, 512, 0).decode(errors="replace").strip() or "an unknown process"
             os.close(lock)
@@ -173,7 +181,8 @@ class TargetGuard:
                 "wait for it, or look at that process on the machine",
             )
         os.ftruncate(lock, 0)
-        os.pwrite(lock, ("pid %d, run %s, step %s" % (os.getpid(), self._step.run_id, self._step.key)).encode(), 0)
+        said = "pid %d, run %s, step %s" % (os.getpid(), self._step.run_id, self._step.key)
+        os.pwrite(lock, (said + (_YIELDS if self._step.yields else "")).encode(), 0)
         return lock
 
     def _release(self) -> None:
@@ -227,3 +236,39 @@ class TargetGuard:
         for _modified, path in sorted(receipts)[:-RUNS_KEPT]:
             if path != self._receipts:
                 os.unlink(path)
+
+
+def _end_yielding_holders(lock: int, path: str) -> None:
+    """End who holds the lock, module and tools alike, when its text says that they give way.
+
+    Whoever has the file open shares the lock or waits for it. Those that wait are modules, thus Python; what shares it
+    with the holder are the tools that it has started.
+    """
+    text = os.pread(lock, 512, 0).decode(errors="replace")
+    found = re.match(r"pid (\d+), .*" + re.escape(_YIELDS) + r"\Z", text, re.DOTALL)
+    if found is None:
+        return
+    holder = int(found.group(1))
+    for pid in _processes_with(path):
+        process = read_process(pid)
+        if process is not None and (pid == holder or not process.name.startswith("python")):
+            process.kill(signal.SIGTERM)
+
+
+def _processes_with(path: str) -> t.List[int]:
+    """Processes that have a file open, as far as this user may look."""
+    wanted = os.stat(path)
+    found = []
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            for name in os.listdir("/proc/%s/fd" % entry):
+                opened = os.stat("/proc/%s/fd/%s" % (entry, name))
+                if (opened.st_dev, opened.st_ino) == (wanted.st_dev, wanted.st_ino):
+                    found.append(int(entry))
+                    break
+        except OSError:
+            # It has ended meanwhile, or belongs to somebody else.
+            continue
+    return found

@@ -27,6 +27,7 @@ class Operation:
     :param acceptances: what can be accepted with `--accept`.
     :param plan: what is done, for the change ticket.
     :param rollback: how it is undone, for the change ticket.
+    :param gives_way: a runbook may take its targets at any moment; what it has begun is thrown away.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Operation:
     acceptances: tuple[str, ...]
     plan: str
     rollback: str
+    gives_way: bool = False
 
 
 def load_operation(path: Path) -> Operation:
@@ -55,6 +57,7 @@ def load_operation(path: Path) -> Operation:
         acceptances=values.texts("acceptances"),
         plan=" ".join(values.text("plan").split()),
         rollback=" ".join(values.text("rollback").split()),
+        gives_way=values.boolean("gives_way", default=False),
     )
     values.finish()
     if not problems.lines and operation.id != path.parent.name:

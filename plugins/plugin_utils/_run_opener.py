@@ -28,12 +28,13 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._run_opening imp
     check_targets,
     collection_version,
     fingerprint,
+    gives_way,
     opening_card_of,
     origin,
 )
 
 if t.TYPE_CHECKING:
-    from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import Run
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import Run, RunOpening
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_resilient import ResilientStore
 
 # What the earlier attempt's last step gets to finish by itself before it is ended.
@@ -156,7 +157,7 @@ class RunOpener:
         from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import RunOpening
 
         objectives = {name: service.objectives for name, service in self._services.items()}
-        run, _leases = self.store.open_run(
+        return self._open_before_operations(
             RunOpening(
                 run_id=self._run_id or _new_run_id(),
                 runbook=self.card.id,
@@ -176,7 +177,20 @@ class RunOpener:
                 pre_approved=self.card.pre_approved,
             )
         )
-        return run
+
+    def _open_before_operations(self, opening: RunOpening) -> Run:
+        """Open the run; a snapshot that is just being taken does not keep an emergency waiting."""
+        from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import LeaseHeld
+
+        for _operation in self.targets:
+            try:
+                return self.store.open_run(opening)[0]
+            except LeaseHeld as held:
+                if not self.card.emergency or not gives_way(held.runbook):
+                    raise
+                reason = f"gave way to run {opening.run_id} of {opening.runbook}"
+                self.store.close_run(held.lease.run_id, "interrupted", {"reason": reason})
+        return self.store.open_run(opening)[0]
 
     def _resume(self, run: Run, digests: dict[str, str]) -> Run:
         if run.runbook != self.card.id:

@@ -48,6 +48,7 @@ class OpeningCard:
 
     :param kinds: kinds of services that it is for; empty for all.
     :param pre_approved: a standard change.
+    :param emergency: a runbook; operations that give way leave their targets to it.
     """
 
     id: str
@@ -58,6 +59,7 @@ class OpeningCard:
     rollback: str
     path: Path
     pre_approved: bool = False
+    emergency: bool = False
 
 
 def opening_card_of(name: str) -> OpeningCard:
@@ -87,7 +89,14 @@ def opening_card_of(name: str) -> OpeningCard:
         plan=plan_text(card),
         rollback=rollback_text(card),
         path=collection_root() / "runbooks" / card.id / "runbook.yml",
+        emergency=True,
     )
+
+
+def gives_way(name: str) -> bool:
+    """Whether runs of this name leave their targets to an emergency."""
+    path = collection_root() / "operations" / name / "operation.yml"
+    return path.is_file() and load_operation(path).gives_way
 
 
 def collection_version() -> str:

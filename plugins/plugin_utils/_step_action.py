@@ -118,6 +118,7 @@ class StepAction(ActionBase):
         self._secrets: set[str] = set()
         self._accepted_at: list[float] = []
         self._planned: list[str] = []
+        self._yielding: dict[str, bool] = {}
         self._stage = self.STAGE
         self._stages_ended: list[dict[str, t.Any]] = []
         try:
@@ -312,8 +313,18 @@ class StepAction(ActionBase):
                 "key": key,
                 "generation": run.lease.generation,
                 "lock_dir": self._lock_dir(change.machine),
+                "yields": self._gives_way(run),
             }
         return MachineCall(change.machine, _COLLECTION + change.module, arguments, change.seconds)
+
+    def _gives_way(self, run: OpenRun) -> bool:
+        """Whether a step of this run may be ended at its machine by an emergency's."""
+        from ansible_collections.codeblue.recovery.plugins.plugin_utils._run_opening import gives_way
+
+        if run.run_id not in self._yielding:
+            record = run.store.run(run.run_id)
+            self._yielding[run.run_id] = record is not None and gives_way(record.runbook)
+        return self._yielding[run.run_id]
 
     def _lock_dir(self, machine: str) -> str:
         hostvars = self._variables["hostvars"]
