@@ -22,6 +22,7 @@ _LAB = "lab"
 # HAProxy and pools notice within this time that what they lead to is back.
 _SETTLE_SECONDS = 5.0
 _POLL_SECONDS = 0.1
+_BASELINE_ROUNDS = 10
 
 
 class Clinic:
@@ -65,6 +66,23 @@ class Clinic:
         plan = plan_checks({name: service.checks for name, service in self.services.items()}, "deep", signals=True)
         results = run_checks(plan, deadline=_SETTLE_SECONDS)
         return [f"{each.target}: {each.id} fails ({each.error_class})" for each in results if not each.ok]
+
+    def keep_baseline(self) -> str:
+        """Measure answer times of the healthy clinic and keep them as `codeblue baseline record` does; in words."""
+        from ansible_collections.codeblue.recovery.plugins.plugin_utils._baseline import measure, summarise
+        from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import open_store
+        from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_baselines import add_answer_times
+
+        checks = {name: service.checks for name, service in self.services.items()}
+        times = summarise(measure(checks, _BASELINE_ROUNDS, _POLL_SECONDS), only_well=True)
+        store = open_store()
+        try:
+            kept = add_answer_times(store, times, "control")
+        finally:
+            store.close()
+        slowest = max(times, key=lambda each: each.p95, default=None)
+        said = f"; the slowest is {slowest.target}/{slowest.check}, p95 {slowest.p95 * 1000:.0f} ms" if slowest else ""
+        return f"answer times of {kept} checks{said}"
 
     def deviations(self) -> list[str]:
         """How it differs from its normal state, by its parts and by its checks; asked until there is nothing.

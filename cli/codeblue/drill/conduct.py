@@ -84,6 +84,9 @@ class Conductor:
             self._control(result, prober)
         if not result.control_silent:
             return
+        if self._cards[drill.runbook].precedence == "performance":
+            # What is normal here and now, for the recovery to be held against.
+            self._say("baseline", self._clinic.keep_baseline())
         observer = Observer(self._cards, drill.runbook, self._clinic.services)
         try:
             with _timed(result, "fault"):

@@ -32,7 +32,7 @@ class BlockingLock(Fault):
     summary: ClassVar[str] = "an export leaves its transaction open with a lock: records can be read, writes wait"
     hits: ClassVar[tuple[str, ...]] = ("records_write_latency",)
     watches: ClassVar[tuple[str, ...]] = ("records_write_latency",)
-    rto_target: ClassVar[float | None] = 20.0
+    rto_target: ClassVar[float | None] = 60.0
 
     def inject(self, parts: Parts) -> Injection:
         injection = self.strike(primary=parts.current_primary())
@@ -49,7 +49,7 @@ class SlowRelease(Fault):
     summary: ClassVar[str] = f"release {SLOW_RECORDS} of records answers right, and 0.6 s late"
     hits: ClassVar[tuple[str, ...]] = ("records_latency",)
     watches: ClassVar[tuple[str, ...]] = ("records_latency",)
-    rto_target: ClassVar[float | None] = 30.0
+    rto_target: ClassVar[float | None] = 60.0
 
     def inject(self, parts: Parts) -> Injection:
         # As a deployment does it: one instance after the other, without traffic while it restarts.
@@ -74,7 +74,7 @@ class CpuHog(Fault):
     summary: ClassVar[str] = "a report that never ends takes the processor that the services of app1 run on"
     hits: ClassVar[tuple[str, ...]] = ("login_latency",)
     watches: ClassVar[tuple[str, ...]] = ("login_latency",)
-    rto_target: ClassVar[float | None] = 20.0
+    rto_target: ClassVar[float | None] = 60.0
 
     def inject(self, parts: Parts) -> Injection:
         # The lab's machines share this one's processors. For this fault app1 becomes a machine with a single one.
@@ -100,7 +100,7 @@ class ConnectionStorm(Fault):
     summary: ClassVar[str] = "a client takes all places of the gateway for records, again and again; others queue"
     hits: ClassVar[tuple[str, ...]] = ("records_latency",)
     watches: ClassVar[tuple[str, ...]] = ("records_latency",)
-    rto_target: ClassVar[float | None] = 20.0
+    rto_target: ClassVar[float | None] = 60.0
 
     def inject(self, parts: Parts) -> Injection:
         injection = self.strike(service="records")
