@@ -11,6 +11,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._exposure import
     Exposure,
     closed_logs,
     policy_of,
+    shipping_changes,
 )
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._gateway_changes import gateway_change
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
@@ -32,11 +33,14 @@ class ActionModule(StepAction):
         exposure = Exposure.of(arguments["diagnosis"])
         logs = closed_logs(exposure, "RUN" if self.check_mode else self.open_run().run_id)
         how, pages = self._close_pages(service, exposure)
-        done = self.changes([*pages, *(_close_logs(each) for each in logs)])
+        shipping = shipping_changes(policy_of(service), exposure.logs, "stopped")
+        # All at once: what is sent until then is sent.
+        done = self.changes([*pages, *(_close_logs(each) for each in logs), *shipping])
         for each in done:
             each.checked()
         said = [how] if exposure.pages else []
         said += [f"logs on {', '.join(sorted(exposure.logs))} kept closed"] if logs else []
+        said += ["logs are not sent anywhere"] if shipping else []
         verb = "would be closed" if self.check_mode else "closed"
         return {
             "changed": any(bool(each.result.get("changed")) for each in done),

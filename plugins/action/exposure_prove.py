@@ -15,6 +15,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._exposure import
     breach_id_of,
     front_of,
     policy_of,
+    shipping_changes,
     statuses_from_outside,
 )
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
@@ -56,6 +57,9 @@ class ActionModule(StepAction):
                 )
             time.sleep(_PAUSE_SECONDS)
         opened = self._open_pages_again(service, exposure, pages)
+        # What is in the logs now may be sent again.
+        for ended in self.changes(shipping_changes(policy, exposure.logs, "started")):
+            opened = bool(ended.checked().result.get("changed")) or opened
         gate = self.open_run()
         gate.store.exposure_ended(gate.run_id, breach_id_of(gate.run_id, self.target), utc_now())
         logs = sum(len(each.log_files) for each in service.require_host().instances.values())

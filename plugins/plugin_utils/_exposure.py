@@ -19,9 +19,11 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._errors import B
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import HttpCheck
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_phi import PhiPolicy
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Change
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import state_dir
 
 _KEY_BYTES = 32
+_SHIPPING_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,28 @@ def closed_logs(exposure: Exposure, run_id: str) -> list[ClosedLogs]:
             mine = tuple(log for log in logs if posixpath.dirname(log) == directory)
             found.append(ClosedLogs(machine, posixpath.join(directory, f".codeblue-{run_id}"), mine))
     return found
+
+
+def shipping_changes(policy: PhiPolicy, machines: t.Iterable[str], state: str) -> list[Change]:
+    """Stop or start what sends logs elsewhere, on these machines.
+
+    :param state: `stopped` or `started`.
+    """
+    return [
+        Change(
+            action=f"shipping_{state}_{machine}",
+            machine=machine,
+            module="process_state",
+            arguments={
+                "units": [{**policy.log_shipping[machine].as_arguments(), "state": state}],
+                "timeout": _SHIPPING_SECONDS,
+            },
+            decision={"unit": policy.log_shipping[machine].unit, "state": state},
+            seconds=_SHIPPING_SECONDS + 10.0,
+        )
+        for machine in sorted(machines)
+        if machine in policy.log_shipping
+    ]
 
 
 def policy_of(service: Service) -> PhiPolicy:

@@ -213,6 +213,11 @@ def read_host(values: TypedMapping, kind: str, inventory_names: Collection[str])
     return platform
 
 
+def read_process(values: TypedMapping) -> Process:
+    """Read a process under a manager; what is wrong goes to the problems of the mapping."""
+    return _HostReader(())._process(values)
+
+
 class _HostReader:
     def __init__(self, inventory_names: Collection[str]) -> None:
         self._inventory_names = inventory_names

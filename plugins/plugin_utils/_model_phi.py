@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
 from ansible_collections.codeblue.recovery.plugins.module_utils._phi import PhiDetector
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._breach_clock import ENTITIES, zone_of
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import Process, read_process
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._typed_mapping import TypedMapping
 
 ACCESS_FORMATS = ("json", "combined")
@@ -27,6 +28,7 @@ class PhiPolicy:
     :param refused_requests: paths that must be refused without a credential, on every instance and from outside.
     :param access_logs: machine -> files that say who was given what.
     :param access_fields: our name of a field -> the log's own.
+    :param log_shipping: machine -> the process that sends logs elsewhere; off while logs hold patients.
     :param blocked_paths_file: on the gateway's machine: paths that its frontend refuses, see the card.
     :param state: the State or jurisdiction where the patients live, when it is one.
     """
@@ -38,6 +40,7 @@ class PhiPolicy:
     access_logs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     access_format: str = "json"
     access_fields: Mapping[str, str] = field(default_factory=dict)
+    log_shipping: Mapping[str, Process] = field(default_factory=dict)
     blocked_paths_file: str | None = None
     entity: str = "covered_entity"
     covered_entity: str | None = None
@@ -62,6 +65,7 @@ def read_phi(values: TypedMapping, inventory_names: Collection[str]) -> PhiPolic
         access_logs={name: logs.texts(name) for name in logs.names()} if logs is not None else {},
         access_format=values.choice("access_format", ACCESS_FORMATS, default="json"),
         access_fields=_pairs(values, "access_fields"),
+        log_shipping={machine: read_process(item) for machine, item in values.children("log_shipping")},
         blocked_paths_file=values.optional_text("blocked_paths_file"),
         entity=values.choice("entity", ENTITIES, default="covered_entity"),
         covered_entity=values.optional_text("covered_entity"),
@@ -70,9 +74,10 @@ def read_phi(values: TypedMapping, inventory_names: Collection[str]) -> PhiPolic
         state=values.optional_text("state"),
         time_zone=values.text("time_zone", default="UTC"),
     )
-    for machine in policy.access_logs:
-        if machine not in inventory_names:
-            values.problem(f"access_logs.{machine}", "is no machine of the inventory")
+    for key, machines in (("access_logs", policy.access_logs), ("log_shipping", policy.log_shipping)):
+        for machine in machines:
+            if machine not in inventory_names:
+                values.problem(f"{key}.{machine}", "is no machine of the inventory")
     for path in policy.refused_requests:
         if not path.startswith("/"):
             values.problem("refused_requests", f"must begin with /, not {path!r}")

@@ -219,6 +219,21 @@ def test_without_recipients_it_is_closed_and_nothing_is_removed(site: Site) -> N
     assert not any(canary.note.encode() in path.read_bytes() for path in open_logs)
 
 
+def test_logs_are_not_sent_anywhere_while_they_hold_patients(site: Site) -> None:
+    """Any process stands for what ships logs: this one is stopped at once, and runs again at the end."""
+    process = {"manager": "supervisor", "socket": str(site.lab.parts.layout.supervisor_socket), "unit": "ai-app2"}
+    services = "all/children/codeblue_services/children/codeblue_application_services/hosts"
+    overlay = site.overlay({f"{services}/records/codeblue_phi/log_shipping": {"app2": process}})
+    site.lab.break_("phi_in_log")
+    pid = site.lab.status().processes["ai-app2"]["pid"]
+    finished = site.codeblue("run", RUNBOOK, "-i", str(overlay), "--json")
+    assert finished.code == 0, finished
+    names = [step.action for step in site.steps(site.runs()[0].run_id)]
+    assert names.index("shipping_stopped_app2") < names.index("open_breach") < names.index("shipping_started_app2")
+    shipping = site.lab.status().processes["ai-app2"]
+    assert shipping["state"] in ("RUNNING", "STARTING") and shipping["pid"] != pid
+
+
 def test_what_is_kept_can_be_read_by_who_it_was_encrypted_to(site: Site) -> None:
     site.lab.break_("phi_public_endpoint")
     canary = Canary(site)
