@@ -41,7 +41,9 @@ options:
     elements: str
     default: []
   units:
-    description: Units of systemd whose processes reach nobody any more. Needs control groups of version 2.
+    description: >-
+      Units of systemd whose processes reach nobody any more. Needs control groups of version 2 and a unit that runs;
+      RV(not_cut) names those that cannot be told from others. A unit that is restarted gets a new control group.
     type: list
     elements: str
     default: []
@@ -139,6 +141,11 @@ egress:
   type: list
   elements: str
   sample: [users]
+not_cut:
+  description: Unit to why its own connections could not be closed. Its ports and the peers are closed all the same.
+  returned: success
+  type: dict
+  sample: {}
 refused_packets:
   description: How many packets the table has refused so far.
   returned: success
@@ -198,6 +205,7 @@ class Quarantine:
         self.table = table_name(params["name"], params["record_directory"])
         self.file = NoteFile(params["record_directory"], params["name"])
         self.unusable = self.nftables.unusable()
+        self.not_cut: t.Dict[str, str] = {}
 
     def perform(self, context: StepContext) -> StepOutcome:
         """Bring it into the wanted state."""
@@ -277,19 +285,22 @@ class Quarantine:
         return Closed(
             ports=tuple(sorted(set(params["ports"]))),
             users=tuple(sorted({_user_number(name) for name in params["users"]})),
-            control_groups=tuple(sorted({self._control_group(unit) for unit in params["units"]})),
+            control_groups=tuple(sorted(group for group in map(self._control_group, params["units"]) if group)),
             peers=tuple(parse_networks(params["peers"], "peers")),
             allowed=tuple(parse_networks(params["allowed"], "allowed")),
             management=tuple(parse_networks(params["management"], "management")),
         )
 
-    def _control_group(self, unit: str) -> str:
+    def _control_group(self, unit: str) -> t.Optional[str]:
+        """None when the unit's connections cannot be told from those of others, which `not_cut` says."""
         if not os.path.exists(_CONTROL_GROUPS):
-            raise BadInput("units: this machine has no control groups of version 2", "name users instead")
+            self.not_cut[unit] = "this machine has no control groups of version 2; name users instead"
+            return None
         shown = run_command(["systemctl", "show", "--property=ControlGroup", "--value", unit], self._deadline)
         group = shown.stdout.strip().strip("/")
         if not shown.ok or not group:
-            raise BadInput("units: %s has no control group: it does not run" % unit, "name users or ports instead")
+            self.not_cut[unit] = "it does not run" if shown.ok else shown.complaint()
+            return None
         return group
 
     def _state(self) -> t.Dict[str, t.Any]:
@@ -313,7 +324,12 @@ class Quarantine:
             "filtered": self.unusable is None,
             "not_filtered_because": self.unusable,
             "not_persisted_because": reason or None,
-            "egress": [kind for kind in ("units", "users", "peers") if params[kind]],
+            "egress": [
+                kind
+                for kind in ("units", "users", "peers")
+                if params[kind] and not (kind == "units" and len(self.not_cut) == len(params[kind]))
+            ],
+            "not_cut": dict(self.not_cut),
             "refused_packets": 0 if self.unusable is not None else self.nftables.refused_packets(self.table),
             "notes": note.notes if note is not None else {},
         }
