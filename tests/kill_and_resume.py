@@ -24,6 +24,9 @@ RUNBOOKS = {
     "credentials_refused": "database_connection_failure",
     "complete_outage": "complete_system_outage",
     "bad_release_outage": "complete_system_outage",
+    "records_overwritten": "data_corruption_detected",
+    "records_dropped": "data_corruption_detected",
+    "records_damaged_silently": "data_corruption_detected",
 }
 _STEP_SECONDS = 45.0
 

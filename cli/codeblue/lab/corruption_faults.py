@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from ansible_collections.codeblue.recovery.plugins.module_utils._base_backup import (
+    BackupRequest,
+    base_backup,
+    plan_backup,
+)
+from ansible_collections.codeblue.recovery.plugins.module_utils._deadline import Deadline
+from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_member import Login
+from ansible_collections.codeblue.recovery.plugins.module_utils._snapshot_backup import FULL
+
 from codeblue.lab.faults import Fault, Injection
 from codeblue.lab.parts import Parts
 from codeblue.lab.postgresql import DATABASE
@@ -15,6 +24,7 @@ _ENTER = "insert into records (patient_ref, note, triage, created_by) values (%s
 # Entered in the ordinary way before and after the damage: a recovery must neither lose the first nor forget the others.
 _ENTERED_BEFORE = 3
 _ENTERED_AFTER = 2
+_BACKUP_SECONDS = 60.0
 
 
 class _Corruption(Fault):
@@ -27,6 +37,7 @@ class _Corruption(Fault):
 
     def inject(self, parts: Parts) -> Injection:
         primary = parts.current_primary()
+        _ensure_base_backup(parts, primary)
         with parts.postgresql.connect(primary, DATABASE) as connection:
             for number in range(_ENTERED_BEFORE):
                 connection.execute(_ENTER, ("synthetic-0001", f"entered before, {number}"))
@@ -79,3 +90,23 @@ class RecordsDamagedSilently(_Corruption):
 
 
 CORRUPTION_FAULTS: tuple[type[Fault], ...] = (RecordsOverwritten, RecordsDropped, RecordsDamagedSilently)
+
+
+def _ensure_base_backup(parts: Parts, primary: str) -> None:
+    """A lab that has no backup yet gets one, as production has from its schedule; about a second."""
+    postgresql = parts.postgresql
+    destination = parts.layout.snapshot_dir(primary) / "patient_db"
+    if any(destination.glob("*/backup.json")):
+        return
+    login = Login(
+        bin_dir=str(postgresql.bin_dir),
+        os_user=postgresql.state.os_user if postgresql.owner is not None else None,
+        host=str(parts.layout.postgresql_sockets),
+        port=postgresql.port(primary),
+        user="postgres",
+        database=DATABASE,
+        passfile=str(parts.layout.admin_passfile),
+    )
+    request = BackupRequest(login, str(destination), "lab-before-the-damage", FULL, replication_user="replicator")
+    deadline = Deadline(_BACKUP_SECONDS)
+    base_backup(request, plan_backup(request, deadline), deadline)
