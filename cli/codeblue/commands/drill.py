@@ -52,7 +52,12 @@ class _DrillGroup(click.Group):
     type=click.Path(path_type=Path),
     help="The lab's directory. Default: CODEBLUE_LAB_DIR, or below the user's state directory.",
 )
-@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write the report to a Markdown FILE.")
+@click.option(
+    "--report",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Write a page and a Markdown file for each drill to DIR, and an index; a name that ends with .md is one file.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Write JSON lines; the last ones are the drills and the summary.")
 def command(
     runbook: str | None,
@@ -76,7 +81,7 @@ def command(
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import load_card
     from codeblue.drill.campaign import conduct_all
     from codeblue.drill.catalogue import choose_drills
-    from codeblue.drill.render import markdown, phase_line, show_report
+    from codeblue.drill.render import phase_line, show_report
     from codeblue.lab import Lab
     from codeblue.output.stream import write_line
     from codeblue.runner.collection import find_runbook, own_runbooks
@@ -105,13 +110,30 @@ def command(
     campaign = conduct_all(choose_drills(chosen, fault), cards, Lab(lab_dir), say, keep=keep)
     _keep_history(campaign, every, say)
     if report is not None:
-        report.write_text(markdown(campaign), encoding="utf-8")
+        _write_report(campaign, report, say)
     if as_json:
         for message in _messages(campaign):
             write_line(sys.stdout, json.dumps(message))
     else:
         show_report(campaign, sys.stdout)
     return _exit_code(campaign)
+
+
+def _write_report(campaign: Campaign, place: Path, say: Callable[[str, str], None]) -> None:
+    from codeblue.drill.pages import write_pages
+    from codeblue.drill.render import markdown
+    from codeblue.runner.record import open_record
+
+    try:
+        if place.suffix == ".md":
+            place.write_text(markdown(campaign), encoding="utf-8")
+        else:
+            place.mkdir(mode=0o700, exist_ok=True)
+            place = write_pages(campaign, open_record(), place)
+    except OSError as error:
+        say("report", f"{place}: {error.strerror}")
+        return
+    say("report", f"written to {place}")
 
 
 def _keep_history(campaign: Campaign, every: bool, say: Callable[[str, str], None]) -> None:

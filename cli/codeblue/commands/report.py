@@ -16,10 +16,12 @@ from codeblue.runner.options import json_option
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(["html", "md", "json"]),
-    help="Default: by the ending of FILE, else md.",
+    type=click.Choice(["html", "markdown", "md", "json"]),
+    help="Default: by the ending of FILE, else Markdown.",
 )
-@click.option("-o", "--output", "path", type=click.Path(dir_okay=False, path_type=Path), help="Write to FILE.")
+@click.option(
+    "-o", "--output", "path", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write to FILE."
+)
 @json_option
 def command(run: str, kind: str | None, path: Path | None, as_json: bool) -> int:
     """Report on a run: timeline, steps, decisions with their reasons, times against objectives, hashes.
@@ -28,6 +30,7 @@ def command(run: str, kind: str | None, path: Path | None, as_json: bool) -> int
 
     \b
     codeblue report 01JD3V4T6R8Y0Q2M5N7P9S1W3X -o report.html
+    codeblue report 01JD3V4T6R8Y0Q2M5N7P9S1W3X --format markdown
     """
     from codeblue.report.content import collect
     from codeblue.report.render import render_html, render_json, render_markdown
@@ -37,7 +40,9 @@ def command(run: str, kind: str | None, path: Path | None, as_json: bool) -> int
     report = collect(open_record(), found.run_id)
     by_ending = {".html": "html", ".htm": "html", ".json": "json"}.get(path.suffix.lower() if path else "", "md")
     chosen = kind or ("json" if as_json and path is None else by_ending)
-    text = {"html": render_html, "json": render_json, "md": render_markdown}[chosen](report)
+    text = {"html": render_html, "json": render_json, "md": render_markdown, "markdown": render_markdown}[chosen](
+        report
+    )
     if path is not None:
         _write(path, text)
     elif as_json:

@@ -24,6 +24,7 @@ from codeblue.lab.faults import Injection, all_faults
 from codeblue.lab.measurement import Measurement, Outage, Sample, analyse, lost_sentinels
 from codeblue.lab.postgresql import DATABASE
 from codeblue.lab.prober import Prober
+from codeblue.report.parts import Away
 
 # The prober asks ten times a second: ten answers of each endpoint in a row before anything is broken.
 _CONTROL_SECONDS = 1.0
@@ -163,6 +164,8 @@ class Conductor:
         result.run, result.outcome, result.cause = report.run, report.outcome, report.cause
         result.first_action_seconds = report.first_action_seconds
         result.first_change_at = report.first_change_at
+        if result.struck_at is not None:
+            result.command_at = report.started_at - result.struck_at
         first = f", first change after {result.first_action_seconds:.1f} s" if result.first_action_seconds else ""
         self._say("run", f"{report.outcome} after {report.seconds:.1f} s{first}")
         if report.cause:
@@ -185,8 +188,17 @@ class Conductor:
     def _measure(
         self, drill: Drill, result: DrillResult, prober: Prober, injection: Injection, measurement: Measurement
     ) -> None:
+
+        def since(monotonic: float) -> float:
+            return monotonic - injection.struck_monotonic
+
         result.outages = {endpoint: measurement.outage_seconds(endpoint) for endpoint in sorted(measurement.outages)}
         result.rto_seconds = away_seconds(measurement)
+        result.away = [
+            Away(each.endpoint, since(each.began), None if each.ended is None else since(each.ended))
+            for endpoint in sorted(measurement.outages)
+            for each in measurement.outages[endpoint]
+        ]
         hits = set(all_faults()[drill.fault].hits) & set(measurement.outages)
         untouched = sorted(name for name in hits if not measurement.outages[name])
         if untouched:

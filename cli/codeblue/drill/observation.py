@@ -74,7 +74,9 @@ class Observer:
         :param until: Unix seconds, usually those of the first change.
         """
         seconds = time.monotonic() - self._began
-        return judge(self._cards, self._services, self._observations, until, len(self._plan), seconds)
+        # When nobody asked any more, time goes on without making what was answered stale.
+        last = max((each.at + each.seconds for each in self._observations), default=until)
+        return judge(self._cards, self._services, self._observations, min(until, last), len(self._plan), seconds)
 
     def _work(self) -> None:
         try:

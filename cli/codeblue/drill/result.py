@@ -9,6 +9,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._detection_surve
 
 from codeblue.drill.catalogue import Drill
 from codeblue.drill.matrix import MatrixRow
+from codeblue.report.parts import Away
 
 
 @dataclass
@@ -30,6 +31,8 @@ class DrillResult:
     :param cause: what the run said while it worked, the step that diagnosed.
     :param outages: seconds that each endpoint was away.
     :param struck_at: Unix seconds of the fault; None when it never came to that.
+    :param command_at: seconds from the fault until the run was started.
+    :param away: when each endpoint was away, in seconds since the fault.
     :param first_change_at: Unix seconds of the first change that a target accepted.
     :param survey: what all cards said before that change.
     :param control_fired: runbooks that were called for before the fault; none should be.
@@ -55,6 +58,8 @@ class DrillResult:
     cause: str | None = None
     outages: dict[str, float | None] = field(default_factory=dict)
     struck_at: float | None = None
+    command_at: float | None = None
+    away: list[Away] = field(default_factory=list)
     first_change_at: float | None = None
     survey: Survey | None = field(default=None, repr=False)
     control_fired: list[str] = field(default_factory=list)

@@ -125,8 +125,12 @@ class RunbookCommand:
         return self._report()
 
     def stop(self) -> None:
-        """End it and everything that it started. Nothing happens when it has ended."""
-        if self._process is None or self._process.poll() is not None:
+        """End it and everything that it started; a run that it left open, because it could not close it, is closed."""
+        if self._process is None:
+            return
+        if self._process.poll() is not None:
+            if (ended := self._report().run) is not None:
+                _close_stopped(ended)
             return
         self._process.send_signal(signal.SIGINT)
         try:
@@ -168,7 +172,7 @@ class RunbookCommand:
 
 
 def _close_stopped(run_id: str) -> None:
-    """Close the run that was stopped: its drill is undone, so nobody resumes it, and the next one wants its targets."""
+    """Close a run that is open still: its drill is undone, so nobody resumes it, and the next one wants its targets."""
     # Imported late: SQLAlchemy takes a fifth of a second, and most drills are not interrupted.
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import open_store
 
