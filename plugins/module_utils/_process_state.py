@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ansible_collections.codeblue.recovery.plugins.module_utils._deadline import Deadline
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError
 from ansible_collections.codeblue.recovery.plugins.module_utils._marked_probe import MarkedConnection
+from ansible_collections.codeblue.recovery.plugins.module_utils._phi import PhiDetector
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_processes import port_accepts
 from ansible_collections.codeblue.recovery.plugins.module_utils._process_manager import (
     FAILED,
@@ -155,4 +156,6 @@ def _log(unit: ProcessUnit) -> t.List[str]:
         lines = unit.log_tail(_LOG_BYTES, Deadline(2.0)).splitlines()
     except CodeblueError as error:
         return ["its log cannot be had: %s" % error.message]
-    return [scrub_text(line[:300]) for line in lines if line.strip()][-_LOG_LINES:]
+    # The end of a log is shown to people and kept in records: neither secrets nor patients.
+    detector = PhiDetector()
+    return [detector.mask(scrub_text(line[:300])) for line in lines if line.strip()][-_LOG_LINES:]
