@@ -78,6 +78,8 @@ class ActionModule(StepAction):
             "timeout": arguments["timeout"],
             "replication_user": database.replication_user,
             "max_rate": arguments["max_rate"],
+            # In an emergency the damage itself is what is to be kept.
+            "verify_checksums": arguments["kind"] != "emergency",
             **self._kind_of_backup(database, primary, destination, arguments),
         }
         taken = self.change(

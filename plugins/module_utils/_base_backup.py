@@ -60,6 +60,7 @@ class BackupRequest:
     :param parent: the backup to build upon; None takes the newest of the same cluster.
     :param replication_user: the role that pg_basebackup logs in as; None takes that of `login`.
     :param max_rate: kilobytes per second that the server may send; None for no limit.
+    :param verify_checksums: fail on a damaged page; False keeps a damaged state as it is, for evidence.
     """
 
     login: Login
@@ -69,6 +70,7 @@ class BackupRequest:
     parent: t.Optional[str] = None
     replication_user: t.Optional[str] = None
     max_rate: t.Optional[int] = None
+    verify_checksums: bool = True
     longest_chain: int = DEFAULT_LONGEST_CHAIN
 
 
@@ -227,6 +229,8 @@ def _take(
         "--no-password",
         "--label=codeblue %s" % request.backup_id,
     ]
+    if not request.verify_checksums:
+        arguments.append("--no-verify-checksums")
     if request.max_rate is not None:
         arguments.append("--max-rate=%d" % request.max_rate)
     if plan.parent is not None:

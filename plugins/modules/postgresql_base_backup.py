@@ -40,6 +40,10 @@ options:
   replication_user:
     description: The role that C(pg_basebackup) logs in as. O(admin_user) when it is left out.
     type: str
+  verify_checksums:
+    description: Fail when a page of the database is damaged. V(false) keeps a damaged state as it is, for evidence.
+    type: bool
+    default: true
   max_rate:
     description: Kilobytes per second that the server may send. No limit when it is left out.
     type: int
@@ -135,6 +139,7 @@ def perform(params: t.Dict[str, t.Any], context: StepContext) -> StepOutcome:
         parent=params["parent"],
         replication_user=params["replication_user"],
         max_rate=params["max_rate"],
+        verify_checksums=params["verify_checksums"],
         longest_chain=params["longest_chain"],
     )
     existing = list_backups(request.destination)
@@ -166,6 +171,7 @@ def main() -> None:
             "longest_chain": {"type": "int", "default": 24},
             "replication_user": {"type": "str"},
             "max_rate": {"type": "int"},
+            "verify_checksums": {"type": "bool", "default": True},
             "timeout": {"type": "float", "default": 3600.0},
         },
         perform,

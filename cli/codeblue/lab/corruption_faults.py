@@ -10,10 +10,12 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._base_backup imp
     plan_backup,
 )
 from ansible_collections.codeblue.recovery.plugins.module_utils._deadline import Deadline
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_member import Login
 from ansible_collections.codeblue.recovery.plugins.module_utils._snapshot_backup import FULL
 
 from codeblue.lab.faults import Fault, Injection
+from codeblue.lab.layout import postgres_unit
 from codeblue.lab.parts import Parts
 from codeblue.lab.postgresql import DATABASE
 
@@ -25,6 +27,9 @@ _ENTER = "insert into records (patient_ref, note, triage, created_by) values (%s
 _ENTERED_BEFORE = 3
 _ENTERED_AFTER = 2
 _BACKUP_SECONDS = 60.0
+# Among the rows of the first page, of 8 KB.
+_DAMAGED_AT = 7000
+_DAMAGED_BYTES = 64
 
 
 class _Corruption(Fault):
@@ -89,7 +94,37 @@ class RecordsDamagedSilently(_Corruption):
         connection.execute("set session_replication_role = origin")
 
 
-CORRUPTION_FAULTS: tuple[type[Fault], ...] = (RecordsOverwritten, RecordsDropped, RecordsDamagedSilently)
+class RecordsPagesDamaged(_Corruption):
+    name: ClassVar[str] = "records_pages_damaged"
+    summary: ClassVar[str] = (
+        "the first page of the records is damaged on the primary's disk, which the log knows nothing of"
+    )
+    hits: ClassVar[tuple[str, ...]] = ("records", "record_integrity")
+
+    def inject(self, parts: Parts) -> Injection:
+        primary = parts.current_primary()
+        _ensure_base_backup(parts, primary)
+        with parts.postgresql.connect(primary, DATABASE) as connection:
+            row = connection.execute("select pg_relation_filepath('records')").fetchone()
+        if row is None:
+            raise CodeblueError("there is no table of records", "bring it back with: codeblue lab heal")
+        # A page in the server's memory would be written over the damage: the server is down for a moment.
+        parts.supervisor.stop(postgres_unit(primary))
+        injection = self.strike(primary=primary, entered_after=0)
+        with open(parts.layout.data_dir(primary) / row[0], "r+b") as stream:
+            stream.seek(_DAMAGED_AT)
+            stream.write(b"\xff" * _DAMAGED_BYTES)
+        parts.supervisor.start(postgres_unit(primary))
+        parts.postgresql.wait_for_role(primary, "primary")
+        return injection
+
+
+CORRUPTION_FAULTS: tuple[type[Fault], ...] = (
+    RecordsOverwritten,
+    RecordsDropped,
+    RecordsDamagedSilently,
+    RecordsPagesDamaged,
+)
 
 
 def _ensure_base_backup(parts: Parts, primary: str) -> None:
