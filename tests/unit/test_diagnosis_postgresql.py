@@ -319,7 +319,7 @@ FAILOVER_TABLE: list[tuple[str, list[MemberLook], float, tuple[str, str | None, 
         ("promote", None, None, False, True),
     ),
     ("no standby", [dead()], RPO, ("start_primary", None, None, False, True)),
-    ("no standby and no disk", [dead(disk_usable=False)], RPO, ("refuse", None, None, False, False)),
+    ("no standby and no disk", [dead(disk_usable=False)], RPO, ("restore", None, None, False, False)),
     (
         "standby of another cluster",
         [dead(), standby(system_identifier="8")],
