@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import time
 import typing as t
+from collections.abc import Sequence
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._duration import parse_duration
-from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError, Refused
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._feature_changes import (
     OFF,
     FeatureState,
@@ -27,7 +28,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._ramp import (
     read_steps,
     share_at,
 )
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import StepAction
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Change, StepAction
 
 _BACK = "back_to_off"
 _SETTLE = 0.1
@@ -74,13 +75,25 @@ class ActionModule(StepAction):
             self._back(service, feature, GateClosed(0, reason))
         for percent, state in states.items():
             try:
-                ended = flag_changes(service, feature, state, f"to_{percent}", "traffic back", before, _SETTLE)
-                changed |= any(each.checked().result["changed"] for each in self.changes(ended))
+                wanted = flag_changes(service, feature, state, f"to_{percent}", "traffic back", before, _SETTLE)
+                changed |= self._changed(percent, wanted)
                 held.append(self._held(feature, ramp, percent, gate))
             except GateClosed as closed:
                 self._back(service, feature, closed)
             before = state
         return _result(changed, held, f"{feature.name} is back for {normal.percent:g} %, {len(held)} gates passed")
+
+    def _changed(self, percent: int, wanted: Sequence[Change]) -> bool:
+        """Set one step's share in every place.
+
+        :raises GateClosed: a place did not get there; half of them on is no step.
+        :raises CodeblueError: somebody else has changed a flag, and it is left as it is.
+        """
+        ended = self.changes(wanted)
+        for each in ended:
+            if each.answer.result is None and each.answer.exit_code != Refused.exit_code:
+                raise GateClosed(percent, f"{each.change.machine}: {each.answer.failure or each.answer.unreachable}")
+        return any(each.checked().result["changed"] for each in ended)
 
     def _before(self, service: Service, feature: Feature, begin: str) -> FeatureState:
         """Where the ramp begins; what is looked up is kept, so that a resumed run begins there too."""

@@ -23,7 +23,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._ramp import (
     hold_step,
     read_steps,
 )
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import StepAction
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Change, StepAction
 
 _LOOK_SECONDS = 15.0
 _BACK = "weights_back"
@@ -63,12 +63,22 @@ class ActionModule(StepAction):
         changed = False
         for percent, weights in plan.items():
             change = server_changes(gateway, self._states(weights), f"{key}_at_{percent}", arguments["reason"])
-            changed |= bool(self.change(change).checked().result.get("changed"))
             try:
+                changed |= self._changed(percent, change)
                 held.append(self._held(key, ramp, percent, gate))
             except GateClosed as closed:
                 self._back(gateway, start, closed)
         return self._result(changed, start, final, held, f"traffic is at {_words(final)}, {len(held)} gates passed")
+
+    def _changed(self, percent: int, change: Change) -> bool:
+        """Set one step's weights.
+
+        :raises GateClosed: the gateway did not get there, such as for a server that its own checks have down.
+        """
+        answer = self.change(change).answer
+        if answer.result is None:
+            raise GateClosed(percent, answer.failure or answer.unreachable or "no answer")
+        return bool(answer.result.get("changed"))
 
     def _final(self, gateway: Gateway, given: Mapping[str, t.Any]) -> dict[str, int]:
         final: dict[str, int] = {}
