@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
 
+from codeblue.lab import processes
 from codeblue.lab.faults import Fault, Injection
 from codeblue.lab.gateway import instance_port_name
 from codeblue.lab.layout import (
@@ -77,22 +78,24 @@ class CpuHog(Fault):
     rto_target: ClassVar[float | None] = 60.0
 
     def inject(self, parts: Parts) -> Injection:
-        # The lab's machines share this one's processors. For this fault app1 becomes a machine with a single one.
-        processor = max(os.sched_getaffinity(0))
-        pids = parts.supervisor.pids()
-        for service in SERVICES:
-            if unit(service, "app1") in pids:
-                _run_on(pids[unit(service, "app1")], {processor})
-        injection = self.strike(machine="app1", processor=processor)
+        # The lab's machines share this one's processors. For this fault app1 becomes a machine with one of its own,
+        # and everything else, whoever drills among it, keeps the others.
+        everything = os.sched_getaffinity(0)
+        processor = max(everything)
+        others = everything - {processor} or everything
+        own = {parts.supervisor.pids().get(unit(service, "app1")) for service in SERVICES}
+        for pid in _processes(parts):
+            _run_on(pid, {processor} if pid in own else others)
+        _run_on(os.getpid(), others)
+        injection = self.strike(machine="app1", processor=processor, processors=sorted(everything))
         parts.supervisor.start(BATCH_REPORT_UNIT)
         return injection
 
     def heal(self, parts: Parts, facts: dict[str, Any]) -> None:
         parts.supervisor.stop(BATCH_REPORT_UNIT)
-        pids = parts.supervisor.pids()
-        for service in SERVICES:
-            if unit(service, "app1") in pids:
-                _run_on(pids[unit(service, "app1")], os.sched_getaffinity(0))
+        everything = set(facts.get("processors") or range(os.cpu_count() or 1))
+        for pid in (*_processes(parts), os.getpid()):
+            _run_on(pid, everything)
 
 
 class ConnectionStorm(Fault):
@@ -123,11 +126,30 @@ def _holds_lock(parts: Parts) -> bool:
     return bool(found and found[0])
 
 
+def _processes(parts: Parts) -> list[int]:
+    """Supervisord and all that it has started, and what those have."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (found := processes.facts(int(entry.name))) is not None:
+            parents[found.identity.pid] = found.parent
+    roots = set(parts.supervisor.pids().values())
+    roots |= {parents[pid] for pid in roots if pid in parents}
+    mine = set(roots)
+    # A tree is a few levels deep; each pass finds one.
+    while grown := {pid for pid, parent in parents.items() if parent in mine} - mine:
+        mine |= grown
+    return sorted(mine)
+
+
 def _run_on(pid: int, processors: set[int]) -> None:
     """Every thread: new ones run where the one that starts them does."""
-    for task in Path(f"/proc/{pid}/task").iterdir():
+    try:
+        tasks = [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]
+    except FileNotFoundError:
+        return  # it has ended
+    for task in tasks:
         try:
-            os.sched_setaffinity(int(task.name), processors)
+            os.sched_setaffinity(task, processors)
         except ProcessLookupError:
             continue  # a thread that served one request and is gone
 
