@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import secrets
 import typing as t
+from collections.abc import Mapping, Sequence
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_password import scram_verifier
@@ -15,6 +16,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._looks import He
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import Credential, HostDatabase, Member
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._postgresql_arguments import login_arguments
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._primary import find_primary
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Change, OpenRun, StepAction
 
 # 32 random bytes: beyond guessing, and printable ASCII as SCRAM wants it.
@@ -28,13 +30,20 @@ class ActionModule(StepAction):
 
     STAGE = "rotate_secrets"
     ARGUMENTS: t.ClassVar[dict[str, t.Any]] = {
-        "roles": {"type": "list", "elements": "str", "required": True},
-        "primary": {"type": "str", "required": True},
+        "roles": {"type": "list", "elements": "str", "default": []},
+        "used_by": {"type": "list", "elements": "str", "default": []},
+        "primary": {"type": "str"},
     }
 
     def act(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
         service = self.service()
         host = service.require_host()
+        if arguments["used_by"] and host.postgresql is not None:
+            arguments["roles"] = self._roles_of(host.credentials, arguments["used_by"])
+            if not arguments["roles"]:
+                said = f"{', '.join(arguments['used_by'])} has no password of {self.target}"
+                return {"changed": False, "rotated": [], "codeblue": {"summary": said}}
+            arguments["primary"] = find_primary(self.target, host.postgresql, self.look).primary.machine
         if host.postgresql is None or arguments["primary"] not in host.postgresql.members:
             raise BadInput(f"{self.target}: {arguments['primary']!r} is no member of it", "name the present primary")
         unknown = [role for role in arguments["roles"] if role not in host.credentials]
@@ -57,6 +66,19 @@ class ActionModule(StepAction):
             "rotated": rotated,
             "codeblue": {"summary": f"{verb} the password of {', '.join(arguments['roles'])} and its consumers"},
         }
+
+    def _roles_of(self, credentials: Mapping[str, Credential], names: Sequence[str]) -> list[str]:
+        """The roles whose password a process of one of these services reads."""
+        units = {
+            (instance.machine, instance.process)
+            for service in self.services(names).values()
+            for instance in service.require_host().instances.values()
+        }
+        return [
+            role
+            for role, credential in credentials.items()
+            if any((consumer.machine, consumer.process) in units for consumer in credential.consumers)
+        ]
 
     def _rotate_once(
         self, service: Service, database: HostDatabase, member: Member, credential: Credential

@@ -22,11 +22,15 @@ options:
     description: The roles, which C(codeblue_host.credentials) names with their consumers.
     type: list
     elements: str
-    required: true
+    default: []
+  used_by:
+    description: Services; in place of O(roles) all roles whose password one of their processes reads, perhaps none.
+    type: list
+    elements: str
+    default: []
   primary:
-    description: The member that is the primary now.
+    description: The member that is the primary now. Looked up with O(used_by).
     type: str
-    required: true
 attributes:
   check_mode:
     support: full
@@ -79,8 +83,9 @@ def main() -> None:
     """Entry point."""
     run_action_only_module(
         {
-            "roles": {"type": "list", "elements": "str", "required": True},
-            "primary": {"type": "str", "required": True},
+            "roles": {"type": "list", "elements": "str", "default": []},
+            "used_by": {"type": "list", "elements": "str", "default": []},
+            "primary": {"type": "str"},
         }
     )
 

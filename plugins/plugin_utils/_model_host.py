@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_features import Feature, read_feature
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_isolation import Isolation, read_isolation
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_sessions import SessionKeys, read_session_keys
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._typed_mapping import TypedMapping
 
 MANAGERS = ("supervisor", "systemd")
@@ -186,6 +187,7 @@ class HostPlatform:
     flags_file: str | None = None
     features: Mapping[str, Feature] = field(default_factory=dict)
     isolation: Isolation | None = None
+    session_keys: SessionKeys | None = None
 
     def machines(self) -> tuple[str, ...]:
         """All machines behind the service, each once, members and instances first."""
@@ -195,6 +197,7 @@ class HostPlatform:
         if self.gateway is not None:
             names.append(self.gateway.machine)
         names += [consumer.machine for each in self.credentials.values() for consumer in each.consumers]
+        names += [each.machine for each in self.session_keys.consumers] if self.session_keys is not None else []
         names += [place.machine for feature in self.features.values() for place in feature.places]
         return tuple(dict.fromkeys(names))
 
@@ -229,17 +232,16 @@ class _HostReader:
         fronted = [*(postgresql.members if postgresql else ()), *instances]
         front = values.optional_child("gateway")
         credentials = {role: self._credential(role, item) for role, item in values.children("credentials")}
-        alone = values.optional_child("isolation")
+        alone, keys = values.optional_child("isolation"), values.optional_child("session_keys")
         platform = HostPlatform(
             postgresql=postgresql,
             gateway=self._gateway(front, fronted) if front is not None else None,
             credentials=credentials,
             instances=instances,
             flags_file=self._optional_path(values, "flags_file"),
-            features={
-                name: read_feature(item, name, self._inventory_names) for name, item in values.children("features")
-            },
+            features={n: read_feature(item, n, self._inventory_names) for n, item in values.children("features")},
             isolation=read_isolation(alone, instances) if alone is not None else None,
+            session_keys=read_session_keys(keys, self._consumer) if keys is not None else None,
         )
         values.finish()
         return platform

@@ -245,6 +245,7 @@ class Inventory:
                 "flags_file": str(self.layout.flags_file(name)),
                 **({"features": {"triage": self._triage()}} if name == "ai" else {}),
                 "isolation": self._isolation(name),
+                **({"session_keys": self._session_keys()} if name == "auth" else {}),
             },
             **({"codeblue_phi": self._phi()} if name == "records" else {}),
             "codeblue_checks": {
@@ -269,6 +270,26 @@ class Inventory:
                 "signals": self._signals(name),
                 "thresholds": {"response": "500ms", "error_rate": 0.001, "p95_floor": "250ms"},
             },
+        }
+
+    def _session_keys(self) -> dict[str, Any]:
+        """auth signs with the private key, records verifies with the public one."""
+
+        def consumers(service: str, file: str) -> list[dict[str, Any]]:
+            return [
+                {
+                    "machine": machine,
+                    "secret_file": str(self.layout.machine_secret(machine, file)),
+                    "process": self._process(unit(service, machine)),
+                    "reload": "restart",
+                }
+                for machine in APPLICATION_MACHINES
+            ]
+
+        return {
+            "signing": consumers("auth", "token_signing.pem"),
+            "verification": consumers("records", "token_verification.pem"),
+            "verify_url": f"http://127.0.0.1:{self._front('auth')}/verify",
         }
 
     def _isolation(self, service: str) -> dict[str, Any]:

@@ -1,0 +1,70 @@
+# Copyright: codeblue.recovery contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""New keys for session tokens, and questions about tokens. A token exists in memory only."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Callable
+
+import httpx
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_http import resolve_secrets
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import HttpCheck
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_sessions import SessionKeys
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+_SECONDS = 3.0
+
+
+def new_pair() -> tuple[str, str]:
+    """A private key (PKCS 8) and its public key (SubjectPublicKeyInfo), both PEM."""
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode("ascii")
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")
+    return private, public
+
+
+class SessionProof:
+    """Logs in and asks whether tokens are taken, on the way that clients take.
+
+    :param hide: told every secret before it is used.
+    :raises BadInput: the check that logs in is none.
+    """
+
+    def __init__(self, service: Service, keys: SessionKeys, hide: Callable[[str], None]) -> None:
+        found = [check for _level, check in service.checks.up_to("comprehensive") if check.id == keys.login_check]
+        if not found or not isinstance(found[0], HttpCheck):
+            raise BadInput(
+                f"{service.name}: session_keys.login_check: there is no check {keys.login_check!r} of type http",
+                "add one to codeblue_checks: it logs in with an account of its own",
+            )
+        self._login = found[0]
+        self._keys = keys
+        self._hide = hide
+
+    def log_in(self) -> str | None:
+        """A token; None when nobody can log in now."""
+        used: list[str] = []
+        body = resolve_secrets(self._login.json, used)
+        for each in used:
+            self._hide(each)
+        try:
+            response = httpx.request(self._login.method, self._login.url, json=body, timeout=_SECONDS)
+            token = response.json().get(self._keys.token_field) if response.status_code in self._login.status else None
+        except (httpx.HTTPError, ValueError, AttributeError):
+            return None
+        if not isinstance(token, str):
+            return None
+        self._hide(token)
+        return token
+
+    def is_taken(self, token: str) -> bool:
+        """The token is valid. No answer, or one of a server in trouble, counts as taken: it proves no refusal."""
+        try:
+            response = httpx.post(self._keys.verify_url, json={"token": token}, timeout=_SECONDS)
+        except httpx.HTTPError:
+            return True
+        return t.cast(int, response.status_code) not in (401, 403)
