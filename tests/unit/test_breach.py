@@ -16,6 +16,9 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._outbox import m
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._process_identity import ProcessIdentity
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import RunOpening, Store, open_store
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_breaches import Breach
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_intake import take_in_spools
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_models import StoreUnavailable
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_resilient import ResilientStore
 from codeblue.doctor.breaches import check_breaches
 from codeblue.doctor.finding import exit_code_of
 
@@ -189,29 +192,30 @@ def test_every_notice_can_be_drafted_and_an_exercise_says_so() -> None:
 # -- the store ---------------------------------------------------------------------------------------------------------
 
 
+OPENING = RunOpening(
+    run_id="01TESTBREACH00000000000001",
+    runbook="hipaa_compliance_violation",
+    severity="SEV1",
+    environment="production",
+    targets=("records",),
+    operator=OFFICER,
+    because=None,
+    accepts=(),
+    fingerprint={},
+    origin="cli",
+    collection_version="0",
+    objectives={},
+    holder=ProcessIdentity.current(),
+)
+
+
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setenv("CODEBLUE_ALLOW_LOCAL_STATE", "1")
     monkeypatch.delenv("CODEBLUE_STATE_URL", raising=False)
     opened = open_store()
-    opened.create_run(
-        RunOpening(
-            run_id="01TESTBREACH00000000000001",
-            runbook="hipaa_compliance_violation",
-            severity="SEV1",
-            environment="production",
-            targets=("records",),
-            operator=OFFICER,
-            because=None,
-            accepts=(),
-            fingerprint={},
-            origin="cli",
-            collection_version="0",
-            objectives={},
-            holder=ProcessIdentity.current(),
-        )
-    )
+    opened.create_run(OPENING)
     yield opened
     opened.close()
 
@@ -228,6 +232,25 @@ def test_opening_starts_the_clocks_once_and_tells_the_officer_once(store: Store)
     records = [each for each in store.ledger_records(first.run_id) if each["kind"] == "breach_opened"]
     assert len(records) == 1 and records[0]["fields"]["affected"] == 60  # type: ignore[index]
     assert [each.id for each in first.outstanding()] == ["individuals", "hhs"]
+
+
+def test_a_breach_of_a_run_without_its_store_is_taken_in_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("CODEBLUE_SPOOL_DIR", str(tmp_path / "spool"))
+    monkeypatch.setenv("CODEBLUE_ALLOW_LOCAL_STATE", "1")
+    monkeypatch.delenv("CODEBLUE_STATE_URL", raising=False)
+    alone = ResilientStore(None, StoreUnavailable("the store is lost"))
+    alone.create_run(OPENING)
+    for _ in range(2):
+        alone.open_breach(breach(), *officer_message(breach()))
+    alone.exposure_ended(OPENING.run_id, "BRC-1-records", "2026-06-01T12:10:00.000000Z")
+    alone.close_run(OPENING.run_id, "recovered", {})
+    main = open_store()
+    assert [each.taken for each in take_in_spools(main)] == [True]
+    taken = main.breach("BRC-1-records")
+    assert taken is not None and taken.exposure_ended_at == "2026-06-01T12:10:00.000000Z"
+    assert len([each for each in messages(main) if each.kind == "breach-BRC-1-records"]) == 2
+    main.close()
 
 
 def test_people_correct_send_and_decide(store: Store) -> None:
@@ -250,8 +273,6 @@ def test_people_correct_send_and_decide(store: Store) -> None:
 
 
 def test_doctor_warns_in_time_and_fails_when_it_is_late(store: Store) -> None:
-    from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_resilient import ResilientStore
-
     opened(store)
     resilient = ResilientStore(store)
     last = clock.end_of(date(2026, 7, 31), NEW_YORK)
