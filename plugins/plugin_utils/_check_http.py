@@ -9,6 +9,7 @@ stand between a person and the first recovery action.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import ipaddress
 import json
 import socket
@@ -20,7 +21,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import Check, HttpCheck, TcpCheck
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import Check, HttpCheck, SessionCheck, TcpCheck
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._secret_reference import SecretReference
 
 # Actions import this at the top of their files, where a failing import would abort the whole play, past rescue.
@@ -122,14 +123,36 @@ class HttpChecker:
 
     async def check_http(self, check: HttpCheck) -> Finding:
         """:raises CheckError: no answer came; an answer that is wrong is a finding."""
-        parts = urlsplit(check.url)
-        host = t.cast(str, parts.hostname)
-        context = self._context(check) if parts.scheme == "https" else None
-        port = parts.port or (443 if context else 80)
-        request, body = _request(check, parts.netloc, f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}")
-        async with self._connection(host, port, context) as (reader, writer):
-            status, answer = await _exchange(reader, writer, request, body, check.body_has)
+        status, answer = await self._answer(check)
         return _judge(check, status, answer)
+
+    async def check_session(self, check: SessionCheck) -> Finding:
+        """:raises CheckError: nobody answers to the login."""
+        status, answer = await self._answer(check)
+        found = _judge(check, status, answer)
+        if found.error_class is not None:
+            return found
+        try:
+            token = json.loads(answer)[check.token_field]
+        except (ValueError, KeyError, TypeError):
+            return Finding("body", f"HTTP {status}, but the answer has no {check.token_field!r}")
+        bearer = {"authorization": f"Bearer {token}"}
+        use = dataclasses.replace(check, url=check.use_url, method="GET", json=None, headers=bearer, body_has=None)
+        try:
+            status, _answer = await self._answer(use)
+        except CheckError as error:
+            return Finding(None, f"logged in; whether the token is taken is not known ({error.finding.error_class})")
+        if status in (401, 403):
+            return Finding("token_refused", f"a token of this moment is refused with HTTP {status}")
+        return Finding(None, f"logged in, and the token is taken (HTTP {status})")
+
+    async def _answer(self, check: HttpCheck) -> tuple[int, bytes]:
+        parts = urlsplit(check.url)
+        context = self._context(check) if parts.scheme == "https" else None
+        request, body = _request(check, parts.netloc, f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}")
+        host, port = t.cast(str, parts.hostname), parts.port or (443 if context else 80)
+        async with self._connection(host, port, context) as (reader, writer):
+            return await _exchange(reader, writer, request, body, check.body_has)
 
     def _context(self, check: HttpCheck) -> ssl.SSLContext:
         # Loading the system's certificates takes tens of milliseconds, so each context is made once.

@@ -31,6 +31,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import (
     HttpCheck,
     PlannedCheck,
     PostgresqlCheck,
+    SessionCheck,
     TcpCheck,
 )
 
@@ -209,6 +210,8 @@ class _Session:
 
     async def _carry_out(self, check: Check) -> Finding:
         try:
+            if isinstance(check, SessionCheck):
+                return await self._http.check_session(check)
             if isinstance(check, HttpCheck):
                 return await self._http.check_http(check)
             if isinstance(check, TcpCheck):

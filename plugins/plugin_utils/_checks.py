@@ -73,6 +73,22 @@ class HttpCheck(Check):
 
 
 @dataclass(frozen=True)
+class SessionCheck(HttpCheck):
+    """Logs in, and shows the token to a service that has to take it.
+
+    Only a refusal of the token counts against the login. A service that gives another answer, or none, has checks of
+    its own.
+
+    :param token_field: where the token stands in the answer to the login.
+    :param use_url: is asked with the token as bearer.
+    """
+
+    token_field: str
+    use_url: str
+    type: t.ClassVar[str] = "session"
+
+
+@dataclass(frozen=True)
 class TcpCheck(Check):
     """A TCP connection is accepted."""
 
@@ -115,7 +131,7 @@ class SentinelCheck(PostgresqlCheck):
     type: t.ClassVar[str] = "sentinel"
 
 
-CHECK_TYPES = ("http", "tcp", "postgresql", "sentinel")
+CHECK_TYPES = ("http", "session", "tcp", "postgresql", "sentinel")
 
 
 @dataclass(frozen=True)
@@ -234,6 +250,7 @@ ERROR_CLASSES: Mapping[str, str] = {
     "status": "another HTTP status than the check wants",
     "body": "the body does not hold the wanted text",
     "slow": "the right answer, later than max_response",
+    "token_refused": "a login works, and the service that the token is for refuses it",
     "too_many_connections": "PostgreSQL has no slot left (SQLSTATE 53300)",
     "credentials_refused": "the server refuses the user or the password (SQLSTATE class 28, HTTP 401, 403)",
     "starting": "PostgreSQL is starting up, shutting down or in recovery (SQLSTATE 57P01 to 57P05)",
@@ -316,18 +333,27 @@ def _read_http(item: TypedMapping) -> HttpCheck:
     )
 
 
-def _check_url(item: TypedMapping, url: str) -> None:
+def _read_session(item: TypedMapping) -> SessionCheck:
+    login = _read_http(item)
+    use_url = item.text("use_url")
+    if use_url:
+        _check_url(item, use_url, "use_url")
+    fields = {each.name: getattr(login, each.name) for each in dataclasses.fields(HttpCheck)}
+    return SessionCheck(**fields, token_field=item.text("token_field", default="token"), use_url=use_url)
+
+
+def _check_url(item: TypedMapping, url: str, key: str = "url") -> None:
     try:
         parts = urlsplit(url)
         port_is_valid = parts.port is None or parts.port > 0
     except ValueError:
         parts, port_is_valid = urlsplit(""), False
     if parts.scheme not in _SCHEMES or not parts.hostname or not port_is_valid:
-        item.problem("url", "is no URL, write it like http://127.0.0.1:8080/health")
+        item.problem(key, "is no URL, write it like http://127.0.0.1:8080/health")
     elif parts.username is not None or parts.password is not None:
-        item.problem("url", f"holds credentials, put them into headers as {{{SECRET_KEY}: file:/path}}")
+        item.problem(key, f"holds credentials, put them into headers as {{{SECRET_KEY}: file:/path}}")
     elif any(character <= " " or character == "\x7f" for character in url):
-        item.problem("url", "holds white space, write it as %20")
+        item.problem(key, "holds white space, write it as %20")
 
 
 def _read_status(item: TypedMapping) -> tuple[int, ...]:
@@ -408,6 +434,7 @@ def _read_sentinel(item: TypedMapping) -> SentinelCheck:
 
 _READERS: Mapping[str, t.Callable[[TypedMapping], Check]] = {
     "http": _read_http,
+    "session": _read_session,
     "tcp": _read_tcp,
     "postgresql": _read_postgresql,
     "sentinel": _read_sentinel,
