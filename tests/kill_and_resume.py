@@ -12,24 +12,17 @@ import typing as t
 from dataclasses import dataclass
 from pathlib import Path
 
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import load_card
 from clinic_site import Finished, SeenStep, Site, finish, wait_for, watch_journal
+from codeblue.runner.collection import own_runbooks
 
 VICTIMS = ("runner", "playbook", "worker")
 # When in a step: its intent is on disk, the machine has accepted the change, or its result is on disk.
 MOMENTS = ("intent", "accepted", "result")
+# Every fault that a card names, and one that none does.
 RUNBOOKS = {
-    "primary_dead": "database_connection_failure",
     "primary_hung": "database_connection_failure",
-    "pool_exhausted": "database_connection_failure",
-    "credentials_refused": "database_connection_failure",
-    "complete_outage": "complete_system_outage",
-    "bad_release_outage": "complete_system_outage",
-    "ai_release_crashing": "ai_service_unavailable",
-    "ai_model_damaged": "ai_service_unavailable",
-    "ai_slow": "ai_service_unavailable",
-    "records_overwritten": "data_corruption_detected",
-    "records_dropped": "data_corruption_detected",
-    "records_damaged_silently": "data_corruption_detected",
+    **{fault: card.id for card in (load_card(each.card_path) for each in own_runbooks()) for fault in card.faults},
 }
 _STEP_SECONDS = 45.0
 

@@ -117,7 +117,41 @@ def soak(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_a_new_result_of_the_soak_replaces_the_old_one_and_nothing_else(soak: ModuleType, tmp_path: Path) -> None:
     kept = tmp_path / "soak.md"
     kept.write_text(f"# Soak tests\n\n## Kills\n\nnone\n\n{soak.HEADING}\n\nold\n\n## Last\n\nend\n", encoding="utf-8")
-    soak.keep(kept, f"{soak.HEADING}\n\nnew\n")
+    soak.keep(kept, soak.HEADING, f"{soak.HEADING}\n\nnew\n")
     assert kept.read_text(encoding="utf-8") == (
         f"# Soak tests\n\n## Kills\n\nnone\n\n{soak.HEADING}\n\nnew\n\n## Last\n\nend\n"
     )
+
+
+def round_of(passed: bool) -> list[dict[str, object]]:
+    drill = good(rto_seconds=6.0 if passed else 16.0)
+    drill.judge()
+    message = drill.as_message()
+    matrix = {"runbook": message["runbook"], "fault": message["fault"], "own_first": passed}
+    problems = [
+        {"runbook": message["runbook"], "fault": message["fault"], "problem": problem} for problem in drill.problems
+    ]
+    return [
+        {"message_type": "drill_phase", "phase": "lab"},
+        message,
+        {"message_type": "detection_matrix", "control": [], "faults": [matrix]},
+        {"message_type": "summary", "drills": 1, "seconds": 20.0, "problems": problems},
+    ]
+
+
+def test_the_soak_counts_rounds_failures_and_who_was_called_for(soak: ModuleType) -> None:
+    found = soak.Soak()
+    found.take(round_of(passed=True))
+    assert found.passed
+    found.take(round_of(passed=False))
+    assert not found.passed
+    text = soak.report(found, 40.0, ["--all"])
+    assert "| 1 of 2 | 6.0 / 11.0 / 16.0 | 15 |" in text
+    assert "| 1 of 2 | 0 |" in text
+    assert "- primary_dead: away for 16.0 s, target 15 s" in text
+
+
+def test_a_round_that_says_nothing_fails_the_soak(soak: ModuleType) -> None:
+    found = soak.Soak()
+    found.take([])
+    assert not found.passed and found.rounds == []

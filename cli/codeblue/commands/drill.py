@@ -46,6 +46,7 @@ class _DrillGroup(click.Group):
 @click.argument("runbook", required=False)
 @click.option("--all", "every", is_flag=True, help="All runbooks with all faults that their cards name.")
 @click.option("--fault", metavar="FAULT", help="Only this fault; `codeblue lab faults` lists them.")
+@click.option("--repeat", type=click.IntRange(1, 100), default=1, metavar="N", help="All of it so many times.")
 @click.option("--keep", is_flag=True, help="Leave the lab up when it was started for the drill.")
 @click.option(
     "--lab-dir",
@@ -63,6 +64,7 @@ def command(
     runbook: str | None,
     every: bool,
     fault: str | None,
+    repeat: int,
     keep: bool,
     lab_dir: Path | None,
     report: Path | None,
@@ -107,7 +109,7 @@ def command(
         # A reader who leaves ends neither the drill nor its undo.
         write_line(sys.stdout, line)
 
-    campaign = conduct_all(choose_drills(chosen, fault), cards, Lab(lab_dir), say, keep=keep)
+    campaign = conduct_all(choose_drills(chosen, fault) * repeat, cards, Lab(lab_dir), say, keep=keep)
     _keep_history(campaign, every, say)
     if report is not None:
         _write_report(campaign, report, say)

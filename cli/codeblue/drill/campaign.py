@@ -94,7 +94,7 @@ def conduct_all(
             started_here = not up.already
             say("lab", f"{lab.directory} is up" + (f" after {up.seconds:.1f} s" if started_here else " already"))
             with exclusive_drill(lab):
-                _conduct(campaign, drills, cards, lab, interruptions, say)
+                _conduct(campaign, drills, cards, lab, interruptions, say, renew=started_here)
         except KeyboardInterrupt:
             campaign.interrupted = True
             say("interrupted", "no further drill is begun")
@@ -114,7 +114,9 @@ def _conduct(
     lab: Lab,
     interruptions: Interruptions,
     say: Say,
+    renew: bool,
 ) -> None:
+    """:param renew: a lab that could not be brought back is made anew, for the drills that are left."""
     active = lab.status().active_faults
     if active:
         raise Refused(f"the lab in {lab.directory} is broken already: {', '.join(active)}", "codeblue lab heal")
@@ -129,9 +131,16 @@ def _conduct(
         campaign.results.append(result)
         conductor.conduct(drill, result)
         say("result", "passed" if result.passed else f"FAILED: {'; '.join(result.problems)}")
-        if not result.undone:
+        if result.undone or number == len(drills):
+            continue
+        if not renew:
             say("stopped", "no drill is begun on a lab that is not normal; a new one: codeblue lab down")
             return
+        with interruptions.shielded():
+            lab.down()
+            lab.up()
+        say("lab", f"{lab.directory} was not normal and was made anew")
+        conductor = Conductor(Clinic(lab), cards, interruptions, say)
 
 
 def time_scale(clinic: Clinic, card: Card) -> tuple[float | None, str]:
