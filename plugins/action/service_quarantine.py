@@ -17,8 +17,10 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_isolation
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._quarantine_changes import (
     ACCEPTANCE,
     closes_egress,
+    end_strays_change,
     filter_change,
     health_urls,
+    refused_sources_change,
     states_before,
     stop_changes,
 )
@@ -28,6 +30,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._quarantine_proo
     newly_answered,
     ways_to,
 )
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._release_changes import restart_change
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Changed, StepAction
 
 _PROOF_SECONDS = 8.0
@@ -105,6 +108,8 @@ class ActionModule(StepAction):
             if unfiltered:
                 # The next best: who does not run sends nothing.
                 for each in self.changes(stop_changes(service, unfiltered)):
+                    self._note(each)
+                for each in self.changes([end_strays_change(service, host.instances[name]) for name in unfiltered]):
                     self._note(each)
             proof = "" if self.check_mode else self._prove(service, machines, held, ways, isolation)
         said = f"cut {self.target} off on {', '.join(machines)}" + proof
@@ -245,10 +250,18 @@ class ActionModule(StepAction):
         if present and filtered:
             for each in self.changes([change(machine, "confirmed") for machine in filtered]):
                 self._note(each)
+        at_gateway = ""
+        gateway = host.gateway
+        if gateway and gateway.machine not in filtered and gateway.refused_sources_file and arguments["addresses"]:
+            # The next best: the gateway itself takes no new connection from there.
+            self._note(self.change(refused_sources_change(gateway, arguments["addresses"], arguments["state"])))
+            at_gateway = f"; the gateway on {gateway.machine} {'refuses' if present else 'takes'} new connections"
         verb = "keep" if self.check_mode else "kept"
-        said = f"{verb} {', '.join(arguments['addresses'][:5])} away from {', '.join(filtered)}"
+        where = ", ".join(filtered) or "no machine"
+        said = f"{verb} {', '.join(arguments['addresses'][:5])} away from {where}"
         if not present:
-            said = f"{'would let' if self.check_mode else 'let'} everybody in again at {', '.join(filtered)}"
+            said = f"{'would let' if self.check_mode else 'let'} everybody in again at {where}"
+        said += at_gateway
         reasons = {machine: results[machine]["not_filtered_because"] for machine in machines if machine not in filtered}
         for machine, reason in reasons.items():
             said += f"; {machine} cannot filter ({reason})"
@@ -271,6 +284,11 @@ class ActionModule(StepAction):
             if closes_egress(service, machine)
         ]
         for each in self.changes(observed) if observed else []:
+            self._note(each)
+        # Where nothing could be filtered they were stopped; what runs is left alone.
+        for each in self.changes(
+            [restart_change(service, host.instances[name], f"run_{name}", "started") for name in machines]
+        ):
             self._note(each)
         if not self.check_mode:
             self._until_clean(service, machines, seconds)

@@ -119,6 +119,22 @@ def end_strays_change(service: Service, instance: Instance) -> Change:
     )
 
 
+def refused_sources_change(gateway: Gateway, addresses: Sequence[str], state: str) -> Change:
+    """Have the gateway refuse new connections from these addresses, or take them again."""
+    return Change(
+        action=f"gateway_sources_{state}",
+        machine=gateway.machine,
+        module="haproxy_acl",
+        arguments={
+            "socket": gateway.socket,
+            "file": gateway.refused_sources_file,
+            "entries": list(addresses),
+            "state": state,
+        },
+        decision={"state": state, "addresses": list(addresses)[:20]},
+    )
+
+
 def states_before(
     gateway: Gateway, machines: Sequence[str], look: Callable[[Sequence[MachineCall]], list[MachineAnswer]]
 ) -> dict[str, str]:

@@ -37,7 +37,7 @@ class ServiceSendingData(Fault):
         f"release {EXFILTRATING} of records starts a hidden process that sends data to an address outside"
     )
     hits: ClassVar[tuple[str, ...]] = ("exfiltration_stopped", "records")
-    rto_target: ClassVar[float | None] = 30.0
+    rto_target: ClassVar[float | None] = 45.0
     watches: ClassVar[tuple[str, ...]] = ("exfiltration_stopped", "stolen_token_refused")
 
     def inject(self, parts: Parts) -> Injection:
@@ -64,7 +64,7 @@ class StolenToken(Fault):
     name: ClassVar[str] = "stolen_token"
     summary: ClassVar[str] = "a valid token of the clinic is used from an address outside to read records"
     hits: ClassVar[tuple[str, ...]] = ("stolen_token_refused",)
-    rto_target: ClassVar[float | None] = 30.0
+    rto_target: ClassVar[float | None] = 45.0
     watches: ClassVar[tuple[str, ...]] = ("exfiltration_stopped", "stolen_token_refused")
 
     def inject(self, parts: Parts) -> Injection:
