@@ -9,14 +9,8 @@ so that no statement with what they hold is ever written to its log.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
-import tempfile
 import typing as t
 
-from ansible_collections.codeblue.recovery.plugins.module_utils._atomic_file import write_file
-from ansible_collections.codeblue.recovery.plugins.module_utils._base_backup import account_of
 from ansible_collections.codeblue.recovery.plugins.module_utils._deadline import Deadline
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_integrity import quoted
@@ -30,7 +24,7 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._run_command imp
 from ansible_collections.codeblue.recovery.plugins.module_utils._table_comparison import TableShape, shape_of
 
 _SQLSTATE_LINE = "ERROR:"
-_PSQL = ("-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=sqlstate", "-f")
+_PSQL = ("-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=sqlstate", "-f", "-")
 
 
 def replay_rows(
@@ -48,19 +42,16 @@ def replay_rows(
     for table, shape in shapes.items():
         if shape is None or not shape.key:
             raise BadInput("%s is gone or has no primary key" % table, "write its rows again by hand")
-    with _private_directory(login.os_user) as directory:
-        owner = account_of(login.os_user)
-        kept = os.path.join(directory, "rows")
-        write_file(kept, lines, 0o600, owner)
-        script = os.path.join(directory, "replay.sql")
-        write_file(script, _script(kept, t.cast("t.Dict[str, TableShape]", shapes), keep).encode(), 0o600, owner)
-        answer = run_command(
-            [login.tool("psql"), *_PSQL, script],
-            deadline,
-            user=login.os_user,
-            environment=login.environment(),
-            pass_fds=pass_fds,
-        )
+    script = _script(t.cast("t.Dict[str, TableShape]", shapes), lines.decode(), keep)
+    answer = run_command(
+        [login.tool("psql"), *_PSQL],
+        deadline,
+        user=login.os_user,
+        environment=login.environment(),
+        # Through the pipe, so that no file with patient data is ever on this machine.
+        stdin=script,
+        pass_fds=pass_fds,
+    )
     if not answer.ok:
         # Never the whole text: what follows the SQLSTATE may repeat a row.
         at = answer.stderr.find(_SQLSTATE_LINE)
@@ -71,7 +62,7 @@ def replay_rows(
     return _counted(answer.stdout)
 
 
-def _script(path: str, shapes: t.Mapping[str, TableShape], keep: bool) -> str:
+def _script(shapes: t.Mapping[str, TableShape], lines: str, keep: bool) -> str:
     script = [
         "BEGIN;",
         "SET LOCAL client_min_messages = error;",
@@ -79,7 +70,9 @@ def _script(path: str, shapes: t.Mapping[str, TableShape], keep: bool) -> str:
         "SET LOCAL timezone = 'UTC';",
         "CREATE TEMPORARY TABLE codeblue_kept (line jsonb) ON COMMIT DROP;",
         # Each line as it is: neither of these characters stands in JSON.
-        "\\copy codeblue_kept from '%s' with (format csv, quote e'\\x01', delimiter e'\\x02')" % path,
+        "COPY codeblue_kept FROM STDIN WITH (FORMAT csv, QUOTE e'\\x01', DELIMITER e'\\x02');",
+        lines.rstrip("\n"),
+        "\\.",
     ]
     for table, shape in shapes.items():
         names = [identifier(column[0]) for column in shape.columns]
@@ -88,20 +81,33 @@ def _script(path: str, shapes: t.Mapping[str, TableShape], keep: bool) -> str:
             "name": literal(table),
             "columns": ", ".join(names),
             "new": ", ".join("r." + name for name in names),
-            "set": ", ".join("%s = r.%s" % (name, name) for name in names),
+            # The key is the same, and an identity cannot be set at all.
+            "set": ", ".join(
+                "%s = r.%s" % (identifier(column[0]), identifier(column[0]))
+                for column in shape.columns
+                if column[0] not in shape.key
+            ),
             "key": ", ".join(identifier(name) for name in shape.key),
             "same": " AND ".join("t.%s = r.%s" % (identifier(name), identifier(name)) for name in shape.key),
             "rows": "codeblue_kept k, jsonb_populate_record(NULL::%s, k.line->'row') r WHERE k.line->>'table' = %s"
             % (quoted(table), literal(table)),
         }
+        # A table that is all key has nothing that could be changed.
+        values["change"] = (
+            (
+                "UPDATE {t} t SET {set} FROM {rows} AND k.line->>'kind' = 'changed' AND {same}"
+                " AND to_jsonb(t) = k.line->'clean' AND to_jsonb(t) <> to_jsonb(r) RETURNING 1"
+            ).format(**values)
+            if values["set"]
+            else "SELECT 1 WHERE false"
+        )
         script.append(
             (
                 "WITH had AS (SELECT count(*) AS n FROM {rows} AND EXISTS"
                 " (SELECT FROM {t} t WHERE {same} AND to_jsonb(t) = to_jsonb(r))),"
                 " inserted AS (INSERT INTO {t} ({columns}) OVERRIDING SYSTEM VALUE SELECT {new} FROM {rows}"
                 " AND k.line->>'kind' = 'added' ON CONFLICT ({key}) DO NOTHING RETURNING 1),"
-                " changed AS (UPDATE {t} t SET {set} FROM {rows} AND k.line->>'kind' = 'changed' AND {same}"
-                " AND to_jsonb(t) = k.line->'clean' AND to_jsonb(t) <> to_jsonb(r) RETURNING 1)"
+                " changed AS ({change})"
                 " SELECT {name}, (SELECT count(*) FROM {rows}), (SELECT count(*) FROM inserted)"
                 " + (SELECT count(*) FROM changed), (SELECT n FROM had);"
             ).format(**values)
@@ -117,13 +123,3 @@ def _counted(text: str) -> t.Dict[str, t.Dict[str, int]]:
         left = int(rows) - int(written) - int(already)
         found[table] = {"rows": int(rows), "written": int(written), "already": int(already), "conflicts": left}
     return found
-
-
-@contextlib.contextmanager
-def _private_directory(os_user: t.Optional[str]) -> t.Iterator[str]:
-    directory = tempfile.mkdtemp(prefix="codeblue-replay-")
-    try:
-        os.chown(directory, *account_of(os_user))
-        yield directory
-    finally:
-        shutil.rmtree(directory)

@@ -80,7 +80,7 @@ def test_a_run_killed_at_a_step_is_resumed_to_the_same_end(
     resumed = kill_and_resume(site, fault, Kill(victim, steps.index(step), moment))
     assert resumed.struck is None or step in resumed.struck, resumed
     print(f"killed at {resumed.struck}, in doubt: {resumed.in_doubt}, resumed in {resumed.seconds:.1f} s")
-    assert ended_well(resumed), resumed
+    assert ended_well(resumed), resumed.finished.out[-3000:]
     site.assert_no_step_twice(resumed.run_id)
     site.verify_record(resumed.run_id)
     assert not site.store().open_intents(resumed.run_id)
@@ -96,12 +96,13 @@ def test_what_was_entered_after_the_damage_is_kept_and_written_again(backed_up: 
     before = ask(site, "select max(id) from records")
     site.lab.break_("records_overwritten")
     later = ask(site, "select count(*) from records where note like 'entered after%'")
-    assert site.run(RUNBOOK).code == 0
+    ended = site.run(RUNBOOK)
+    assert ended.code == 0, ended.out[-3000:]
     assert ask(site, f"select count(*) from records where note like 'entered after%' and id > {before}") == 0
     identity = next((site.lab.directory / "identity").glob("*.agekey"))
     arguments = ("-i", str(site.inventory), "-e", f"codeblue_evidence_identity={identity}", "--json")
     planned = site.codeblue("plan", "replay_writes", *arguments)
-    assert planned.code == 0 and "would be written" in planned.out, planned
+    assert planned.code == 0 and "would be written" in planned.out, planned.out[-3000:]
     assert ask(site, f"select count(*) from records where note like 'entered after%' and id > {before}") == 0
     for text in ("2 written", "0 written, 2 there already"):
         done = site.codeblue("run", "replay_writes", *arguments)

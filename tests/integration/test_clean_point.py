@@ -18,6 +18,7 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._errors import B
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_integrity import Rule, check_rules
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_sql import PsqlSession
 from ansible_collections.codeblue.recovery.plugins.module_utils._repair_bench import Bench
+from ansible_collections.codeblue.recovery.plugins.module_utils._replay_rows import replay_rows
 from ansible_collections.codeblue.recovery.plugins.module_utils._restore_beside import RestoreRequest, stop_beside
 from ansible_collections.codeblue.recovery.plugins.module_utils._restore_beside_config import RecoveryTarget
 from ansible_collections.codeblue.recovery.plugins.module_utils._table_comparison import Comparison, Difference
@@ -130,6 +131,29 @@ def test_a_dropped_table_comes_back_with_all_that_belonged_to_it(records: Cluste
     assert records.sql("SELECT count(*) FROM pg_constraint WHERE conrelid = 'attachments'::regclass AND contype='f'")
     assert int(records.sql("INSERT INTO records (note) VALUES ('next') RETURNING id")) > 101
     assert compare(records, point)[1][0].added == 1
+
+
+def test_later_writes_are_written_again_once_and_conflicts_are_left(records: Cluster) -> None:
+    records.sql("UPDATE records SET note = 'overwritten' WHERE id <> 50")
+    records.sql("INSERT INTO records (note) VALUES ('free \\\\ key'), ('taken key')")
+    records.sql("UPDATE records SET note = 'changed later' WHERE id IN (50, 51)")
+    point = search(records)
+    bench, differences, comparison = compare(records, point)
+    assert differences[0].later == 4
+    kept = comparison.keep_later(differences)
+    assert kept is not None
+    lines = Path(kept).read_bytes()
+    swap_tables(bench, differences, RULES)
+    records.sql("UPDATE records SET note = 'entered since' WHERE id = 51")
+    taken = records.sql("INSERT INTO records OVERRIDING SYSTEM VALUE VALUES (103, 'somebody else') RETURNING id")
+    assert taken == "103"
+    expected = {"rows": 4, "written": 2, "already": 0, "conflicts": 2}
+    for keep in (False, True):
+        assert replay_rows(records.login, ["records"], lines, keep, Deadline(30)) == {"records": expected}
+    again = replay_rows(records.login, ["records"], lines, True, Deadline(30))["records"]
+    assert (again["written"], again["already"], again["conflicts"]) == (0, 2, 2)
+    found = records.sql("SELECT string_agg(note, ',' ORDER BY id) FROM records WHERE id IN (50, 51, 102, 103)")
+    assert found == r"changed later,entered since,free \\ key,somebody else"
 
 
 def test_what_was_entered_after_an_earlier_damage_was_mended_stays(records: Cluster) -> None:
