@@ -13,7 +13,6 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_runner im
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import CheckResult, plan_checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._instance_looks import (
     PROBE,
-    UNIT,
     UNIT_AGAIN,
     InstanceLook,
     InstancesLook,
@@ -68,20 +67,24 @@ DIAGNOSIS = AiDiagnosis()
 
 
 def _second_look(seen: Seen) -> dict[str, MachineAnswer]:
-    """Where a connection ended without an answer: the process, one more request, and the process again.
+    """Where a connection ended without an answer: one more request, and then the process again.
 
-    One after the other, because only a process that ended between two looks has ended under the question. Damaged
-    files are a cause whatever the process did.
+    The first look at the process and the first requests were made side by side, in any order. Only what happens after
+    both tells whether the process ends under a request. Damaged files are a cause whatever the process did, and a
+    process that its manager starts again and again needs no second look.
     """
     instances = seen.service.require_host().instances
     first = look_of(seen.service, seen.answers).instances
-    names = [name for name, look in first.items() if look.unit is not None and not look.damaged and look.probe.closed]
+    names = [
+        name
+        for name, look in first.items()
+        if look.unit is not None and not look.unit.loops and not look.damaged and look.probe.closed
+    ]
     if not names:
         return {}
     probes = probe_calls(seen.service, lambda _secret: None, count=1)
     found: dict[str, MachineAnswer] = {}
     for kind, calls in (
-        (UNIT, [unit_call(instances[name]) for name in names]),
         (PROBE, [probes[name] for name in names]),
         (UNIT_AGAIN, [unit_call(instances[name]) for name in names]),
     ):
