@@ -8,6 +8,7 @@ import difflib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_certificates import Certificate, read_certificate
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_features import Feature, read_feature
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_isolation import Isolation, read_isolation
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_sessions import SessionKeys, read_session_keys
@@ -188,6 +189,7 @@ class HostPlatform:
     features: Mapping[str, Feature] = field(default_factory=dict)
     isolation: Isolation | None = None
     session_keys: SessionKeys | None = None
+    certificates: Mapping[str, Certificate] = field(default_factory=dict)
 
     def machines(self) -> tuple[str, ...]:
         """All machines behind the service, each once, members and instances first."""
@@ -198,6 +200,7 @@ class HostPlatform:
             names.append(self.gateway.machine)
         names += [consumer.machine for each in self.credentials.values() for consumer in each.consumers]
         names += [each.machine for each in self.session_keys.consumers] if self.session_keys is not None else []
+        names += [each.machine for each in self.certificates.values()]
         names += [place.machine for feature in self.features.values() for place in feature.places]
         return tuple(dict.fromkeys(names))
 
@@ -242,6 +245,10 @@ class _HostReader:
             features={n: read_feature(item, n, self._inventory_names) for n, item in values.children("features")},
             isolation=read_isolation(alone, instances) if alone is not None else None,
             session_keys=read_session_keys(keys, self._consumer) if keys is not None else None,
+            certificates={
+                name: read_certificate(item, name, self._known_machine)
+                for name, item in values.children("certificates")
+            },
         )
         values.finish()
         return platform

@@ -26,6 +26,7 @@ _PACKAGE = "ansible_collections.codeblue.recovery.plugins.plugin_utils"
 # Runbook to the module that holds its `DIAGNOSIS`. Imported for that runbook only: imports cost the first action.
 DIAGNOSES: dict[str, str] = {
     "ai_service_unavailable": "_diagnosis_ai",
+    "authentication_system_down": "_diagnosis_auth",
     "data_corruption_detected": "_diagnosis_integrity",
     "hipaa_compliance_violation": "_diagnosis_exposure",
     "security_breach_response": "_diagnosis_intrusion",

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from collections.abc import Callable
+from hashlib import sha256
 
 import httpx
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
@@ -14,9 +16,17 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import H
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_sessions import SessionKeys
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
 
 _SECONDS = 3.0
+_PEM = re.compile(rb"-----BEGIN [A-Z ]+-----.*?-----END [A-Z ]+-----", re.DOTALL)
 
 
 def new_pair() -> tuple[str, str]:
@@ -25,6 +35,25 @@ def new_pair() -> tuple[str, str]:
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode("ascii")
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")
     return private, public
+
+
+def key_digests(pem: bytes) -> set[str]:
+    """Digests of the public keys that a PEM file holds, or that belong to the private keys in it.
+
+    Nothing of a private key is in them. A file that holds no key has none.
+    """
+    found = set()
+    for block in _PEM.findall(pem):
+        try:
+            if b"PRIVATE" in block:
+                public = load_pem_private_key(block, password=None).public_key()
+            else:
+                public = load_pem_public_key(block)
+        except (ValueError, TypeError):
+            # Something else, or damaged: no key that could belong to another one.
+            continue
+        found.add(sha256(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest())
+    return found
 
 
 class SessionProof:

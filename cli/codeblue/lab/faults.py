@@ -67,6 +67,7 @@ class Fault(ABC):
 def all_faults() -> dict[str, Fault]:
     """Every fault by name, in the order of the table in the documentation."""
     from codeblue.lab.ai_faults import AI_FAULTS
+    from codeblue.lab.auth_faults import AUTH_FAULTS
     from codeblue.lab.corruption_faults import CORRUPTION_FAULTS
     from codeblue.lab.database_faults import DATABASE_FAULTS
     from codeblue.lab.intrusion_faults import INTRUSION_FAULTS
@@ -80,6 +81,7 @@ def all_faults() -> dict[str, Fault]:
         *LOST_FAULTS,
         *SERVICE_FAULTS,
         *AI_FAULTS,
+        *AUTH_FAULTS,
         *CORRUPTION_FAULTS,
         *PHI_FAULTS,
         *INTRUSION_FAULTS,

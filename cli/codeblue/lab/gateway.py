@@ -23,6 +23,8 @@ from codeblue.lab.supervisor import Program
 DATABASE_BACKEND = "patient_db"
 # The fronts that clients use, each with the backend of the same name.
 FRONTS = (DATABASE_BACKEND, *SERVICES)
+# The secured way to the login.
+LOGIN_PORT_NAME = "gateway_login"
 _LONGEST_ANSWER = 1_000_000
 
 
@@ -68,7 +70,7 @@ listen {backend}
 _SERVICE = """
 listen {backend}
     bind 127.0.0.1:{port}
-    mode http
+{secure}    mode http
     maxconn 60
     backlog 1024
     # Addresses that took more than their share; filled at run time, read again at a start.
@@ -125,6 +127,7 @@ class HAProxy:
                 backend=service,
                 port=self.front_port(service),
                 servers="".join(instances),
+                secure=self._secure_bind() if service == "auth" else "",
                 blocked_paths=self.layout.blocked_paths,
                 refused_sources=self.layout.refused_sources,
             )
@@ -134,6 +137,19 @@ class HAProxy:
                 pattern_file.touch(0o644)
         if not self.layout.gateway_state_file.exists():
             self.layout.gateway_state_file.touch(0o644)
+
+    def _secure_bind(self) -> str:
+        port = self.state.ports[LOGIN_PORT_NAME]
+        return f"    bind 127.0.0.1:{port} ssl crt {self.layout.login_certificate} ssl-min-ver TLSv1.2\n"
+
+    def set_login_certificate(self, bundle: str) -> None:
+        """Have the running HAProxy show another certificate to people who log in."""
+        path = self.layout.login_certificate
+        payload = "\n".join(line for line in bundle.splitlines() if line.strip())
+        self.command(f"set ssl cert {path} <<\n{payload}\n")
+        answer = self.command(f"commit ssl cert {path}")
+        if "ucces" not in answer:
+            raise CodeblueError(f"HAProxy does not take the certificate {path}: {answer}", "see its log")
 
     def front_port(self, backend: str) -> int:
         return self.state.ports[front_port_name(backend)]

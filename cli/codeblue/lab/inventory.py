@@ -6,9 +6,16 @@ from typing import Any
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
 
+from codeblue.lab.authority import LOGIN_NAMES
 from codeblue.lab.configuration import Configuration
 from codeblue.lab.files import make_directory, write_text
-from codeblue.lab.gateway import DATABASE_BACKEND, FRONTS, front_port_name, instance_port_name
+from codeblue.lab.gateway import (
+    DATABASE_BACKEND,
+    FRONTS,
+    LOGIN_PORT_NAME,
+    front_port_name,
+    instance_port_name,
+)
 from codeblue.lab.intrusion import KNOWN_NETWORK
 from codeblue.lab.layout import (
     APPLICATION_MACHINES,
@@ -211,7 +218,12 @@ class Inventory:
                     "status": 200,
                     "body_has": "token",
                     "timeout": "2s",
-                }
+                },
+                self._session_check("token", url),
+                {
+                    **self._session_check("secure_login", f"https://127.0.0.1:{self.state.ports[LOGIN_PORT_NAME]}"),
+                    "ca_file": str(self.layout.authority_certificate),
+                },
             ],
             "records": [
                 # The way to a record is open, and closed to those without a token.
@@ -246,6 +258,7 @@ class Inventory:
                 **({"features": {"triage": self._triage()}} if name == "ai" else {}),
                 "isolation": self._isolation(name),
                 **({"session_keys": self._session_keys()} if name == "auth" else {}),
+                **({"certificates": {"login": self._login_certificate()}} if name == "auth" else {}),
             },
             **({"codeblue_phi": self._phi()} if name == "records" else {}),
             "codeblue_checks": {
@@ -270,6 +283,31 @@ class Inventory:
                 "signals": self._signals(name),
                 "thresholds": {"response": "500ms", "error_rate": 0.001, "p95_floor": "250ms"},
             },
+        }
+
+    def _session_check(self, check: str, url: str) -> dict[str, Any]:
+        """A login, and its token at records."""
+        return {
+            "id": check,
+            "type": "session",
+            "method": "POST",
+            "url": f"{url}/login",
+            "json": {
+                "username": PROBE_ACCOUNT,
+                "password": {"secret_from": f"file:{self.layout.secret(PROBE_ACCOUNT)}"},
+            },
+            "use_url": f"http://127.0.0.1:{self._front('records')}/records/1",
+            "timeout": "2s",
+        }
+
+    def _login_certificate(self) -> dict[str, Any]:
+        return {
+            "machine": GATEWAY_MACHINE,
+            "socket": str(self.layout.gateway_socket),
+            "file": str(self.layout.login_certificate),
+            "names": list(LOGIN_NAMES),
+            "issuer_key_from": f"file:{self.layout.authority_key}",
+            "issuer_certificate_from": f"file:{self.layout.authority_certificate}",
         }
 
     def _session_keys(self) -> dict[str, Any]:

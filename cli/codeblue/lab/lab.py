@@ -275,6 +275,7 @@ class Lab:
 
 def _build(parts: Parts, launch_supervisord: Callable[[], None]) -> None:
     """Everything between empty directories and running processes, in parallel where it does not depend."""
+    from codeblue.lab.authority import Authority
     from codeblue.lab.inventory import Inventory
     from codeblue.lab.secrets import make_identity, make_secrets
 
@@ -288,6 +289,7 @@ def _build(parts: Parts, launch_supervisord: Callable[[], None]) -> None:
         postgresql.prepare_machines()
         parts.services.prepare_machines()
         parts.services.make_signing_keys()
+        Authority(layout).make()
         parts.services.write_configs()
         parts.gateway.write_config()
         Inventory(layout, parts.state).write()
@@ -336,12 +338,14 @@ def _start_standby(parts: Parts) -> None:
 
 
 def _choose_ports() -> dict[str, int]:
-    from codeblue.lab.gateway import FRONTS, front_port_name, instance_port_name
+    from codeblue.lab.gateway import FRONTS, LOGIN_PORT_NAME, front_port_name, instance_port_name
     from codeblue.lab.ports import choose_ports
     from codeblue.lab.postgresql import PORT_NAMES
 
     instances = [instance_port_name(service, machine) for service in SERVICES for machine in APPLICATION_MACHINES]
-    return choose_ports([*PORT_NAMES.values(), *(front_port_name(front) for front in FRONTS), *instances, MONITOR_UNIT])
+    return choose_ports(
+        [*PORT_NAMES.values(), *(front_port_name(front) for front in FRONTS), *instances, LOGIN_PORT_NAME, MONITOR_UNIT]
+    )
 
 
 def _supervisord_runs(state: LabState) -> bool:

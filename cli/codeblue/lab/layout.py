@@ -178,6 +178,20 @@ class Layout:
     def monitor_config(self) -> Path:
         return self.root / "monitor" / "config.json"
 
+    @property
+    def authority_key(self) -> Path:
+        """The key of the clinic's certificate authority; on the controller."""
+        return self.root / "authority" / "authority.key"
+
+    @property
+    def authority_certificate(self) -> Path:
+        return self.root / "authority" / "authority.pem"
+
+    @property
+    def login_certificate(self) -> Path:
+        """Certificate and key that the gateway shows where people log in."""
+        return self.machine(GATEWAY_MACHINE) / "certificates" / "login.pem"
+
     def machine_secret(self, machine: str, name: str) -> Path:
         """A consumer's own copy of a secret, which a rotation writes to."""
         return self.machine(machine) / "secrets" / name

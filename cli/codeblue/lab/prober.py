@@ -116,15 +116,17 @@ class Prober:
         self.stop()
 
     def _settings(self) -> dict[str, Any]:
-        from codeblue.lab.gateway import FRONTS
+        from codeblue.lab.gateway import FRONTS, LOGIN_PORT_NAME
 
         parts = self._lab.parts
+        fronts = {front: parts.gateway.front_port(front) for front in FRONTS}
         return {
             "output": str(self.output.absolute()),
             "longest_seconds": self._longest_seconds,
             "root": str(parts.layout.root),
             "watches": list(self._watches),
-            "ports": {front: parts.gateway.front_port(front) for front in FRONTS},
+            "ports": {**fronts, "login": parts.state.ports[LOGIN_PORT_NAME]},
+            "authority_certificate": str(parts.layout.authority_certificate),
             "sentinel_password_file": str(parts.layout.secret("sentinel")),
             "account_password_file": str(parts.layout.secret("probe")),
         }
