@@ -51,6 +51,8 @@ def _plain(value: t.Any) -> str:
         return ", ".join(f"{name} {_plain(item)}" for name, item in value.items() if item not in NOTHING)
     if isinstance(value, (list, tuple)):
         return ", ".join(_plain(item) for item in value)
+    if value is None:
+        return "unset"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)
