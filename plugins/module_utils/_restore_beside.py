@@ -36,6 +36,7 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._restore_beside_
     remove_place,
     running_server,
     start_server,
+    stop_and_remove,
     stop_server,
 )
 from ansible_collections.codeblue.recovery.plugins.module_utils._run_command import run_command
@@ -49,11 +50,9 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._snapshot_backup
 from ansible_collections.codeblue.recovery.plugins.module_utils._verify_backup import verify_backup
 from ansible_collections.codeblue.recovery.plugins.module_utils._wal_archive import WalArchive
 
-# Beyond the files themselves: log that replay leaves, and what it rewrites.
-_SPARE_BYTES = 512 * 1024 * 1024
+_SPARE_BYTES = 512 * 1024 * 1024  # beyond the files: log that replay leaves, and what it rewrites
 _POLL_SECONDS = 0.1
-# psql's own wait for one answer of a server that has just opened its door.
-_ANSWER_SECONDS = 5.0
+_ANSWER_SECONDS = 5.0  # psql's own wait for one answer of a server that has just opened its door
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,7 @@ class RestoreRequest:
     :param archive_dir: the log archive; None restores the backup as it was when it ended.
     :param expected_digest: of the backup's record, as the catalog has it.
     :param settings: further settings of the copy.
+    :param pass_fds: kept open by the tool that copies (the lock of the step).
     """
 
     login: Login
@@ -79,6 +79,7 @@ class RestoreRequest:
     verify: bool = True
     expected_digest: t.Optional[str] = None
     settings: t.Mapping[str, str] = field(default_factory=dict)
+    pass_fds: t.Tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -235,8 +236,7 @@ def stop_beside(directory: str) -> bool:
     place = read_place(directory)
     if place is None:
         return False
-    stop_server(place, at_once=True)
-    remove_place(place)
+    stop_and_remove(place)
     return True
 
 
@@ -284,7 +284,7 @@ def _copy(request: RestoreRequest, chain: t.Sequence[BackupRecord], place: Besid
         )
     else:
         arguments = ["cp", "-a", "--reflink=auto", "--", sources[0], place.data_dir]
-    answer = run_command(arguments, deadline, user=login.os_user, keep="tail")
+    answer = run_command(arguments, deadline, user=login.os_user, keep="tail", pass_fds=request.pass_fds)
     if not answer.ok:
         raise CodeblueError("the backup cannot be copied beside: %s" % first_error(answer))
 

@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 import typing as t
 from dataclasses import asdict, dataclass, replace
 
@@ -35,6 +36,8 @@ DEFAULT_STOP_SECONDS = 30.0
 # A unix socket's path may be 107 bytes long (sun_path of Linux); the name PostgreSQL adds has up to 14.
 _LONGEST_SOCKET_DIRECTORY = 92
 _LOG_TAIL = 16 * 1024
+_REMOVALS = 10
+_REMOVAL_PAUSE = 0.5
 _SERIOUS = re.compile(r"(?:FATAL|PANIC|ERROR):\s+(.*)$")
 
 
@@ -234,8 +237,30 @@ def remove_place(place: BesidePlace) -> None:
             shutil.rmtree(path)
         else:
             os.unlink(path)
-    os.unlink(os.path.join(place.directory, MARKER_NAME))
+    with contextlib.suppress(FileNotFoundError):
+        # An attempt before this one came as far as here.
+        os.unlink(os.path.join(place.directory, MARKER_NAME))
     os.rmdir(place.directory)
+
+
+def stop_and_remove(place: BesidePlace) -> None:
+    """Stop the server and remove the copy.
+
+    A restore that was killed may have left a tool that still writes, or a server that has no pid file yet: what comes
+    up while files are removed is stopped, and the rest removed again.
+
+    :raises NotLeftSafe: the server does not go.
+    :raises OSError: files cannot be removed.
+    """
+    for left in reversed(range(_REMOVALS)):
+        stop_server(place, at_once=True)
+        try:
+            remove_place(place)
+            return
+        except (OSError, CodeblueError):
+            if not left:
+                raise
+            time.sleep(_REMOVAL_PAUSE)
 
 
 def last_complaint(place: BesidePlace) -> str:

@@ -199,6 +199,7 @@ def perform(params: t.Dict[str, t.Any], context: StepContext) -> StepOutcome:
         target=RecoveryTarget(),
         archive_dir=params["archive_dir"],
         settings={name: str(value) for name, value in params["settings"].items()},
+        pass_fds=context.lock_descriptors,
     )
     found = find_clean_point(
         Assignment(

@@ -193,6 +193,7 @@ def perform(params: t.Dict[str, t.Any], context: StepContext) -> StepOutcome:
         verify=params["verify"],
         expected_digest=params["expected_digest"],
         settings={name: str(value) for name, value in params["settings"].items()},
+        pass_fds=context.lock_descriptors,
     )
     before = beside_state(request.directory)
     copy = running_copy(request, deadline)
