@@ -33,6 +33,18 @@ def look_at_database(sql: PsqlSession, database: str) -> t.Dict[str, t.Any]:
     return {_SETTING: rows[0]["value"] if rows else None}
 
 
+def overriding_roles(sql: PsqlSession, database: str) -> t.List[str]:
+    """Roles whose own setting wins over that of the database and lets them write."""
+    rows = sql.rows(
+        "SELECT DISTINCT r.rolname FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole,"
+        " unnest(s.setconfig) c"
+        " WHERE r.rolcanlogin AND split_part(c, '=', 1) = %s AND split_part(c, '=', 2) IN ('off', 'false', 'no', '0')"
+        " AND s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = %s)) ORDER BY 1"
+        % (literal(_SETTING), literal(database))
+    )
+    return [row["rolname"] for row in rows]
+
+
 def set_read_only(sql: PsqlSession, database: str, value: t.Optional[str]) -> None:
     """Write the database's own setting, or take it away with None. New sessions follow it."""
     if value is None:

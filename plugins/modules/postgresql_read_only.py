@@ -13,6 +13,7 @@ author: codeblue.recovery contributors (@codeblue-recovery)
 description:
   - Sets C(default_transaction_read_only) of one database and ends its client sessions, which would keep the setting
     that they began with.
+  - Refuses while a role has a setting of its own that lets it write.
   - Stops services that do not ask for a writing transaction. A client that sets the parameter itself can still write;
     against an attacker revoke its rights or fence the server.
 options:
@@ -98,6 +99,7 @@ import typing as t
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._argspec import login_arguments
 from ansible_collections.codeblue.recovery.plugins.module_utils._deadline import Deadline
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
 from ansible_collections.codeblue.recovery.plugins.module_utils._host_module import (
     StepContext,
     StepOutcome,
@@ -107,6 +109,7 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_memb
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_read_only import (
     end_client_sessions,
     look_at_database,
+    overriding_roles,
     set_read_only,
 )
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_sql import PsqlSession
@@ -121,6 +124,13 @@ def perform(params: t.Dict[str, t.Any], context: StepContext) -> StepOutcome:
     wanted = "on" if params["state"] == "read_only" else previous
     with PsqlSession(Login.from_params(params), deadline) as sql:
         before = look_at_database(sql, params["name"])
+        overriding = overriding_roles(sql, params["name"]) if wanted == "on" else []
+        if overriding:
+            raise CodeblueError(
+                "%s may write all the same: the setting of the role wins over that of the database"
+                % ", ".join(overriding),
+                "ALTER ROLE %s RESET %s, then try again" % (overriding[0], _SETTING),
+            )
         found = (context.before_first_attempt or before)[_SETTING]
         extra: t.Dict[str, t.Any] = {"sessions_ended": 0, "undo": found or "none"}
         if before[_SETTING] == wanted and context.before_first_attempt is None:
