@@ -29,6 +29,7 @@ OPENING_ARGUMENTS: dict[str, t.Any] = {
     "because": {"type": "str"},
     "accept": {"type": "list", "elements": "str", "default": []},
 }
+_LOCAL = "ansible.builtin.local"
 _FIRST_MODULES = ("postgresql_status", "process_state", "haproxy_server", "postgresql_fence", "postgresql_promote")
 
 
@@ -59,8 +60,10 @@ class OpeningAction(StepAction):
 
     def prepare_modules(self) -> None:
         """Have ready what the diagnosis sends to machines first, and what the first change may send."""
-        there = put_back()
-        missing = [name for name in _FIRST_MODULES if not any(f".{name}-" in package for package in there)]
         machines = [str(name) for name in self._variables["groups"].get("codeblue_machines", [])]
+        hostvars = self._variables["hostvars"]
+        local = all(hostvars[name].get("ansible_connection") in ("local", _LOCAL) for name in machines)
+        there = put_back(local)
+        missing = [name for name in _FIRST_MODULES if not any(f".{name}-" in package for package in there)]
         if machines and missing:
             self.machines.prepare(machines[0], [f"codeblue.recovery.{name}" for name in missing])

@@ -7,9 +7,9 @@ per module, at the very moment when the first change is waited for; an emergency
 changed anything. Ansible keeps its packages for the length of one playbook in a directory of its own; here they
 are copied from there when a run ends and put back when the next one begins.
 
-A package is kept with the bytecode of what it holds, for the controller's version of Python. Reading a package takes a
-machine 160 ms without and 90 ms with it. Machines with another version find that it is not theirs and compile as
-they always do.
+A package is kept a second time with the bytecode of what it holds, for the controller's version of Python: reading it
+takes 160 ms without and 90 ms with it. It is three times as large, and of no use to another version of Python, so it is
+given only to machines that need no line to be reached.
 
 A package is used again only for exactly the same files: the name of the directory is a digest over size and times
 of every file that could be in it, and the versions of Ansible and Python. Ansible loads packages with pickle, so
@@ -39,24 +39,29 @@ from ansible import constants as C
 from ansible.executor import module_common
 
 _OURS = ("ansible_collections.codeblue.recovery", "ansible.modules.slurp", "ansible.builtin.slurp")
-# Every package takes about 150 kB; there are some twenty.
-_MOST_BYTES = 20 * 1024 * 1024
+# Every package takes 150 to 250 kB, with bytecode 600; there are some forty.
+_MOST_BYTES = 40 * 1024 * 1024
+_COMPILED = "compiled"
 # PEP 552: "checked" is not set, so that the machine does not look for the source to compare it with.
 _UNCHECKED_HASH = (0b01).to_bytes(4, "little")
 # How Ansible keeps a package is its own affair, and may be another way tomorrow.
 _OTHER_FORMAT = (TypeError, ValueError, AttributeError, SyntaxError, pickle.UnpicklingError, zipfile.BadZipFile)
 
 
-def put_back() -> set[str]:
-    """Give Ansible the packages of an earlier run; the names of those that it has now."""
+def put_back(local: bool) -> set[str]:
+    """Give Ansible the packages of an earlier run; the names of those that it has now.
+
+    :param local: every machine is this very host.
+    """
     kept, used = _kept_directory(), _used_directory()
     if not _is_private(kept):
         return set()
     used.mkdir(parents=True, exist_ok=True)
     for package in kept.iterdir():
         place = used / package.name
-        if not place.exists():
-            _write(package.read_bytes(), place)
+        if not place.exists() and package.is_file():
+            compiled = kept / _COMPILED / package.name
+            _write((compiled if local and compiled.exists() else package).read_bytes(), place)
     return {package.name for package in used.iterdir()}
 
 
@@ -70,19 +75,21 @@ def keep() -> None:
         if not _is_private(kept):
             return
         compiled: dict[tuple[str, bytes], bytes] = {}
-        room = _MOST_BYTES - sum(package.stat().st_size for package in kept.iterdir())
+        (kept / _COMPILED).mkdir(mode=0o700, exist_ok=True)
+        room = _MOST_BYTES - sum(package.stat().st_size for package in kept.rglob("*") if package.is_file())
         for package in sorted(used.iterdir()):
             if (
                 package.name.startswith(_OURS)
                 and not package.name.endswith(".lock")
                 and not (kept / package.name).exists()
             ):
-                content = package.read_bytes()
+                content = larger = package.read_bytes()
                 # Of another form, it is kept as Ansible made it.
                 with contextlib.suppress(*_OTHER_FORMAT):
-                    content = _with_bytecode(content, compiled)
-                room -= len(content)
+                    larger = _with_bytecode(content, compiled)
+                room -= len(content) + len(larger)
                 if room >= 0:
+                    _write(larger, kept / _COMPILED / package.name)
                     _write(content, kept / package.name)
         _remove_others(kept)
     except OSError:
