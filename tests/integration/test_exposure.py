@@ -1,4 +1,4 @@
-"""An exposure of patients in a whole clinic: nobody's data is left behind, whatever happens to the run; about 4 min, more on a busy machine."""
+"""An exposure of patients in a whole clinic: nobody's data is left behind, whatever happens to the run; about 4 min."""
 
 from __future__ import annotations
 
