@@ -85,9 +85,10 @@ def _judged(traces: Traces, alarmed: bool, silent: bool) -> tuple[str, float, st
         return "stolen_session", PROVEN if alarmed else LIKELY, "end_sessions"
     if traces.strays and alarmed:
         return "data_leaving", LIKELY, "quarantine"
-    if alarmed or silent:
+    if alarmed:
         return "inconclusive", UNDECIDED, "person"
-    return "healthy", PROVEN, "none"
+    # Nothing points at this one. A machine that does not answer must not keep the others from being contained.
+    return "healthy", LIKELY if silent else PROVEN, "none"
 
 
 def _evidence(traces: Traces) -> list[str]:

@@ -13,7 +13,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Se
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import Instance
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_isolation import Isolation
 
-LOOK_SECONDS = 15.0
+LOOK_SECONDS = 25.0
 
 
 def look_call(

@@ -68,10 +68,12 @@ def test_an_alarm_that_nobody_finds_is_for_a_person() -> None:
     assert _decide([_alarm("exposure")], app1={}, app2={})["cause"] == "healthy"
 
 
-def test_a_silent_machine_is_not_taken_for_a_sound_one() -> None:
+def test_a_silent_machine_is_named_and_keeps_nobody_from_containing_the_others() -> None:
     found = _decide([], app1={}, app2="no route")
-    assert found["cause"] == "inconclusive"
+    assert (found["cause"], found["treatment"]) == ("healthy", "none")
+    assert found["confidence"] < 0.95
     assert "app2 cannot be looked at: no route" in found["evidence"]
+    assert _decide([_alarm()], app1={}, app2="no route")["treatment"] == "person"
 
 
 def test_addresses_of_ipv6_that_wrap_ipv4_count_as_those() -> None:

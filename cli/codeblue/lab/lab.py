@@ -137,11 +137,15 @@ class Lab:
         :param keep: leave the directory, for a look at its logs; the next `up` begins anew.
         :returns: False when there was no lab.
         """
+        from codeblue.lab.intrusion_faults import remove_intrusion
+
         with _errors_of_the_system(self.layout.root), exclusive(self.layout):
             if not self.layout.state_file.exists():
                 self.layout.lock_file.unlink()
                 return False
             self._end_processes()
+            # What a fault hid, and what a recovery closed in the machine's network.
+            remove_intrusion(self.layout)
             if not keep:
                 self._remove()
             self.layout.lock_file.unlink()
