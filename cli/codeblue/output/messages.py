@@ -136,6 +136,21 @@ class Warned(Message):
 
 
 @dataclass(frozen=True)
+class Forecast(Message):
+    """The objective will not be kept.
+
+    :param state: `will_miss` or `missed`.
+    :param seconds: after the start, when the run is expected to end; for `missed` the time that has gone by.
+    """
+
+    message_type: t.ClassVar[str] = "forecast"
+    state: str
+    seconds: float
+    rto_seconds: float
+    text: str
+
+
+@dataclass(frozen=True)
 class Detail(Message):
     """What `-v` shows beyond the steps."""
 

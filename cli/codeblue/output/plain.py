@@ -12,6 +12,7 @@ from codeblue.output.messages import (
     Detail,
     Difference,
     Failure,
+    Forecast,
     Message,
     Started,
     Step,
@@ -68,6 +69,8 @@ class PlainLines:
             return self._branch(message)
         if isinstance(message, Difference):
             return [f"{'':11}{line}" for line in message.lines]
+        if isinstance(message, Forecast):
+            return [self._paint(f"{'':9}! {message.text}", "bold yellow")]
         if isinstance(message, Warned):
             return [self._paint(f"{'':9}! {message.text}", "yellow")]
         if isinstance(message, TaskStarted) and self._verbosity >= 2:

@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
 
-from codeblue.output.messages import Branch, Budget, Failure, Message, Output, Started, Summary, Warned
+from codeblue.output.messages import Branch, Budget, Failure, Message, Output, Started, Step, Summary, Warned
 from codeblue.runner.ansible import Command, StoppedBeforeStart, Stopper, run_ansible
 from codeblue.runner.environment import ansible_environment
 from codeblue.runner.events import EventReader
 from codeblue.runner.extra_vars import Handover, Literals, VariablesFile, names_of, secrets_of
+from codeblue.runner.forecast import BudgetWatch, Experience, since
 from codeblue.runner.invocation import Invocation, save_invocation
 from codeblue.runner.outcome import Outcome, outcome_of
 from codeblue.runner.paperwork import send_off
@@ -37,7 +38,10 @@ def execute(request: Request, output: Output) -> Summary:
     :raises BadInput: nothing was started.
     """
     execution = _Execution(request, output)
-    summary = execution.run()
+    try:
+        summary = execution.run()
+    finally:
+        execution.end()
     output.emit(summary)
     return summary
 
@@ -52,9 +56,15 @@ class _Execution:
             self._emit, request.started_at, self._secrets(), show_connections=request.verbosity >= 3
         )
         self._handover: Handover | None = None
-        self._record = _Record(request, self._emit)
+        self._record = _Record(request, self._emit, self._watch_budget)
+        self._budget_watch: BudgetWatch | None = None
         self._background = Background(self._record.prepare)
         self._display_failed = False
+
+    def end(self) -> None:
+        """Nothing is said any more but the summary."""
+        if self._budget_watch is not None:
+            self._budget_watch.end()
 
     def run(self) -> Summary:
         request = self._request
@@ -86,6 +96,11 @@ class _Execution:
             if warning:
                 self._emit(Warned(warning))
         return self._summary(outcome)
+
+    def _watch_budget(self, rto: float, known: Experience) -> None:
+        """From now on a miss of the objective is said as soon as it is to be expected."""
+        self._budget_watch = BudgetWatch(rto, known, self._emit, since(self._request.started_at))
+        self._budget_watch.start()
 
     def _command(self, environment: dict[str, str], handover: Handover) -> Command:
         request = self._request
@@ -193,6 +208,8 @@ class _Execution:
     def _emit(self, message: Message) -> None:
         if self._display_failed:
             return
+        if isinstance(message, Step) and message.stage and self._budget_watch is not None:
+            self._budget_watch.stage_ended(message.stage)
         try:
             self._output.emit(message)
         except Exception:  # noqa: BLE001 - a fault of the display must not take the runner from a recovery
@@ -210,21 +227,30 @@ class _Execution:
 class _Record:
     """The run's record, and what earlier ones say about how long it takes."""
 
-    def __init__(self, request: Request, emit: t.Callable[[Message], None]) -> None:
+    def __init__(
+        self,
+        request: Request,
+        emit: t.Callable[[Message], None],
+        watch: t.Callable[[float, Experience], None],
+    ) -> None:
         self._request = request
         self._emit = emit
+        self._watch = watch
 
     def prepare(self) -> None:
         """Import what is needed, and tell the budget."""
         from codeblue.runner.cards import card_rto
-        from codeblue.runner.record import expected_seconds, open_record, smallest_rto
+        from codeblue.runner.record import expected_seconds, experience, open_record, smallest_rto
 
         store = open_record()
         expected, count = expected_seconds(store, self._request.runbook.id)
         run = store.run(self._request.run_id)
         # The run may not be open yet; then the card has to do.
         rto = smallest_rto(run) if run else None
-        self._emit(Budget(rto or card_rto(self._request.runbook), expected, count))
+        objective = rto or card_rto(self._request.runbook)
+        self._emit(Budget(objective, expected, count))
+        if objective is not None and self._request.mode != "plan":
+            self._watch(objective, experience(store, self._request.runbook.id))
 
     def load(self) -> tuple[Run | None, int]:
         """The run, and how many of its steps have no result."""

@@ -12,6 +12,10 @@ if t.TYPE_CHECKING:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import Run
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_resilient import ResilientStore
 
+    from codeblue.runner.forecast import Experience
+
+# Of how many runs the stages are looked at.
+_RUNS_REMEMBERED = 10
 # How many earlier runs a forecast looks at.
 _RUNS_LOOKED_AT = 20
 
@@ -51,6 +55,29 @@ def expected_seconds(store: ResilientStore, runbook: str) -> tuple[float | None,
         if run.runbook == runbook and run.closed_at and run.outcome in ("recovered", "completed", "degraded")
     ]
     return (statistics.median(durations), len(durations)) if durations else (None, 0)
+
+
+def experience(store: ResilientStore, runbook: str) -> Experience:
+    """How long the stages of the latest runs of a runbook took that ended well."""
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_models import parse_time
+
+    from codeblue.runner.forecast import EarlierRun, Experience
+
+    found = []
+    for run in store.runs(limit=_RUNS_LOOKED_AT, status="closed"):
+        if run.runbook != runbook or not run.closed_at or run.outcome not in ("recovered", "completed", "degraded"):
+            continue
+        opened = parse_time(run.opened_at)
+        ends: dict[str, float] = {}
+        for step in store.steps(run.run_id):
+            if step.finished_at:
+                ends[step.stage] = max(
+                    ends.get(step.stage, 0.0), (parse_time(step.finished_at) - opened).total_seconds()
+                )
+        found.append(EarlierRun((parse_time(run.closed_at) - opened).total_seconds(), ends))
+        if len(found) == _RUNS_REMEMBERED:
+            break
+    return Experience.of(found)
 
 
 def smallest_rto(run: Run) -> float | None:
