@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -144,3 +147,32 @@ def test_a_lab_of_its_own_is_started_and_stopped_also_when_interrupted(own_direc
     assert processes_of(own_directory) == []
     assert "then interrupted" in report.read_text(encoding="utf-8")
     assert ended.summary["drills"] == 1
+
+
+def test_a_lab_that_cannot_be_brought_back_is_made_anew_for_the_drills_that_are_left(own_directory: Path) -> None:
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "codeblue", *DATABASE),
+            *("--fault", "pool_exhausted", "--repeat", "2", "--lab-dir", str(own_directory)),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        messages = []
+        for line in process.stdout:
+            messages.append(json.loads(line))
+            if messages[-1].get("phase") == "fault" and not any(each.get("phase") == "undone" for each in messages):
+                # Without its password nobody can heal the lab; the run itself does not need it.
+                (own_directory / "secrets" / "sentinel.password").unlink()
+    process.wait()
+    first, second = [each for each in messages if each["message_type"] == "drill"]
+    assert not first["undone"]
+    # The second drill was one on a lab that could be broken and brought back.
+    assert second["undone"], messages[-1]
+    # It was not left safe, whatever came afterwards.
+    assert process.returncode == 5
+    assert any("made anew" in str(each.get("text")) for each in messages)
+    assert not own_directory.exists()

@@ -140,7 +140,10 @@ def _conduct(
             lab.down()
             lab.up()
         say("lab", f"{lab.directory} was not normal and was made anew")
-        conductor = Conductor(Clinic(lab), cards, interruptions, say)
+        clinic = Clinic(lab)
+        # Nothing is left of the old one; what the new one still has to find out takes it a moment.
+        clinic.deviations()
+        conductor = Conductor(clinic, cards, interruptions, say)
 
 
 def time_scale(clinic: Clinic, card: Card) -> tuple[float | None, str]:
