@@ -16,7 +16,6 @@ from codeblue.runner.ansible import Command, StoppedBeforeStart, Stopper, run_an
 from codeblue.runner.environment import ansible_environment
 from codeblue.runner.events import EventReader
 from codeblue.runner.extra_vars import Handover, Literals, VariablesFile, names_of, secrets_of
-from codeblue.runner.forecast import BudgetWatch, Experience, since
 from codeblue.runner.invocation import Invocation, save_invocation
 from codeblue.runner.outcome import Outcome, outcome_of
 from codeblue.runner.paperwork import send_off
@@ -26,6 +25,8 @@ from codeblue.runner.workspace import Workspace
 
 if t.TYPE_CHECKING:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import Run
+
+    from codeblue.runner.forecast import BudgetWatch, Experience
 
 # The import and the first query of the state store; it has had the whole run for that.
 _RECORD_SECONDS = 30.0
@@ -99,6 +100,8 @@ class _Execution:
 
     def _watch_budget(self, rto: float, known: Experience) -> None:
         """From now on a miss of the objective is said as soon as it is to be expected."""
+        from codeblue.runner.forecast import BudgetWatch, since
+
         self._budget_watch = BudgetWatch(rto, known, self._emit, since(self._request.started_at))
         self._budget_watch.start()
 
