@@ -1,5 +1,5 @@
 """What recoveries from slowness promise beyond a good drill: no change in check mode, no failed request while a release
-is rolled back, nothing done twice after a kill, nothing to do afterwards (about 150 s)."""
+is rolled back, nothing done twice after a kill, nothing to do afterwards (about 120 s on idle cores)."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ class Services:
         return {
             BILLING_EXPORT_UNIT: self._database("billing", "app2", "billing_export"),
             # All on one processor, the last one: a lab has one machine, and the others have to live on.
-            BATCH_REPORT_UNIT: {"workers": 70, "processors": [max(os.sched_getaffinity(0))]},
+            BATCH_REPORT_UNIT: {"workers": 55, "processors": [max(os.sched_getaffinity(0))]},
             # Three times as many as the front takes at once.
             CRAWLER_UNIT: {
                 "port": self.state.ports[front_port_name("records")],

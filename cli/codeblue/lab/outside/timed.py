@@ -56,7 +56,7 @@ class Clinic:
 class Timed:
     """A question that has to be answered within a limit.
 
-    While two are under way the last verdict stands: it is less than a limit old, or it is bad anyway.
+    While two are under way the last verdict stands, unless one of them has been waiting for longer than the limit.
 
     :param ask: returns the status; 200 is right.
     :param limit: seconds, ten times and more of what is normal.
@@ -68,10 +68,14 @@ class Timed:
         self._limit = limit
         self._free = threading.BoundedSemaphore(_MOST_AT_ONCE)
         self._verdict = ""
+        self._under_way: set[float] = set()
+        self._lock = threading.Lock()
 
     def __call__(self) -> str:
         if not self._free.acquire(blocking=False):
-            return self._verdict or "still waiting"
+            with self._lock:
+                oldest = min(self._under_way, default=time.monotonic())
+            return "still waiting" if time.monotonic() - oldest > self._limit else self._verdict
         try:
             self._verdict = self._look()
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -83,7 +87,13 @@ class Timed:
     def _look(self) -> str:
         self._clinic.session()
         started = time.monotonic()
-        status = self._ask()
+        with self._lock:
+            self._under_way.add(started)
+        try:
+            status = self._ask()
+        finally:
+            with self._lock:
+                self._under_way.discard(started)
         seconds = time.monotonic() - started
         if status != 200:
             return str(status)
