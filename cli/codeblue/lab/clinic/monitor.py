@@ -22,17 +22,18 @@ class Signals:
 
     def __init__(self, config: dict[str, Any]) -> None:
         self._config = config
-        self._lock = threading.Lock()
         self._looks: dict[str, Any] = {
             path.stem.removeprefix("signal_"): importlib.import_module(path.stem).look
             for path in sorted(_OWN_FOLDER.glob("signal_*.py"))
         }
+        # One each: a signal that takes its time must not make the others late.
+        self._locks = {name: threading.Lock() for name in self._looks}
 
     def answer(self, name: str, service: str) -> tuple[int, dict[str, Any]]:
         look = self._looks.get(name)
         if look is None:
             return 404, {"error": "no such signal"}
-        with self._lock:
+        with self._locks[name]:
             detail = str(look(service, self._config))
         return (503 if detail else 200), {"clear": not detail, "detail": detail[:200]}
 
