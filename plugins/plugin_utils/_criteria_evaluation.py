@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import CheckResult
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import SIGNALS, CheckResult
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._criteria import (
     CheckFails,
     CheckSlow,
@@ -28,6 +28,21 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._criteria import
 
 # An answer that is older than this many intervals says nothing about now.
 _STALE_INTERVALS = 3.0
+# With these a signal has told nothing, neither of danger nor of its absence.
+_UNANSWERED = frozenset(
+    {
+        "refused",
+        "timeout",
+        "unreachable",
+        "name_resolution",
+        "closed",
+        "tls",
+        "protocol",
+        "slow",
+        "secret_unreadable",
+        "controller",
+    }
+)
 # What a check may take on top of its interval before it is missed.
 _LONGEST_CHECK = 10.0
 _MOST_NAMED = 5
@@ -45,9 +60,14 @@ def evaluate(
     :param now: Unix seconds; observations after it are not looked at.
     :param kinds: kind of each target. Criteria that name kinds look only at those; without it, at all.
     """
-    checks = by_target(result for result in observations.checks if result.at <= now)
+    checks = by_target(result for result in observations.checks if result.at <= now and not _says_nothing(result))
     metrics = by_target(sample for sample in observations.metrics if sample.at <= now)
     return [_evaluate(criterion, checks, metrics, now, profile, kinds or {}) for criterion in criteria]
+
+
+def _says_nothing(result: CheckResult) -> bool:
+    """A signal that nobody answered. On a machine without CPU the monitoring is late too: that is no intrusion."""
+    return result.level == SIGNALS and result.error_class in _UNANSWERED
 
 
 def fires(results: Sequence[CriterionResult], targets: Sequence[str] = ()) -> bool:

@@ -8,7 +8,15 @@ from collections.abc import Mapping
 import pytest
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import PRECEDENCES, Card, load_card
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import CheckResult, Checks
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._criteria import CriterionResult
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._criteria import (
+    PRODUCTION,
+    CheckFails,
+    Criterion,
+    CriterionResult,
+    Observations,
+    Selection,
+)
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._criteria_evaluation import evaluate
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._detection_order import CalledFor, order_fired
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._detection_survey import judge
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Objectives, Service
@@ -176,3 +184,14 @@ def test_an_answer_after_the_moment_does_not_count() -> None:
 def test_the_schema_knows_the_same_order() -> None:
     schema = json.loads((next(iter(own_runbooks())).card_path.parents[1] / "schema.json").read_text(encoding="utf-8"))
     assert schema["properties"]["detection"]["properties"]["precedence"]["enum"] == list(PRECEDENCES)
+
+
+@pytest.mark.parametrize(("error_class", "fires"), [("unavailable", True), ("timeout", False), ("refused", False)])
+def test_a_signal_that_nobody_answered_tells_of_nothing(error_class: str, fires: bool) -> None:
+    criterion = Criterion("seen", "", CheckFails(Selection(levels=("signals",)), (), 3, 0.1))
+    seen = [
+        CheckResult("auth", "exfiltration", "signals", "http", False, 0.01, error_class, "", at, topic="intrusion")
+        for at in (100.0, 100.1, 100.2)
+    ]
+    (result,) = evaluate([criterion], Observations(checks=seen), 100.3, PRODUCTION)
+    assert result.fired is fires
