@@ -55,9 +55,7 @@ class WaitFor:
         if self.url is None:
             return port_accepts(self.address or "127.0.0.1", self.port or 0, deadline)
         parts = urllib.parse.urlsplit(self.url)
-        connection = MarkedConnection(
-            parts.hostname or "", parts.port or 80, timeout=max(0.05, deadline.remaining())
-        )
+        connection = MarkedConnection(parts.hostname or "", parts.port or 80, timeout=max(0.05, deadline.remaining()))
         try:
             connection.request("GET", urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, "")))
             return connection.getresponse().status < 400

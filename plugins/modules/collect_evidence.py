@@ -31,7 +31,8 @@ options:
     elements: str
     default: []
   directory:
-    description: Where evidence is kept on the controller. C(codeblue/evidence) in C($XDG_STATE_HOME) when it is left out.
+    description: >-
+      Where evidence is kept on the controller. C(codeblue/evidence) in C($XDG_STATE_HOME) when it is left out.
     type: path
   bytes_per_log:
     description: How many bytes of the end of each log are taken.
@@ -68,7 +69,7 @@ evidence:
   elements: dict
   sample: [{target: app1, name: machine, size_bytes: 20511,
     sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08,
-    pieces: [{name: connections, size_bytes: 911, sha256: 60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752}]}]
+    pieces: [{name: connections, size_bytes: 911, sha256: 60303ae2...}]}]
 missing:
   description: The machines that did not answer.
   returned: when not in check mode
