@@ -13,7 +13,8 @@ The rules, in this order:
 3. A card that has a suspect comes before one that only sees others suffer. A suspect is a service of the card's kinds
    that fails the criteria itself; or one that does not, and all of whose dependents (two or more) do, while they are
    alive and nothing else that they need has failed: then it is what they have in common.
-4. The cause before its consequences: the card whose suspect needs the fewest other failing services.
+4. The cause before its consequences: the card whose suspect needs the fewest other failing services. What others have
+   in common counts as failing here, though it answers.
 5. A card for few kinds of services before one for many, the higher severity before the lower, then by name.
 """
 
@@ -67,14 +68,15 @@ def order_fired(
     situation = _Situation(services, observations)
     called = [name for name, results in fired.items() if any(result.fired for result in results)]
     slowness_seen = any(cards[name].precedence == "performance" for name in called)
+    results_of = {name: tuple(result for result in fired[name] if result.fired) for name in called}
+    hits = {name: {target for result in results_of[name] for target in result.targets} for name in called}
+    suspects_of = {name: situation.suspects(cards[name], hits[name]) for name in called}
+    suspected = {each for name in called if cards[name].precedence == "service" for each in suspects_of[name]}
     ranked = []
     for name in called:
-        card = cards[name]
-        results = tuple(result for result in fired[name] if result.fired)
-        hit = {target for result in results for target in result.targets}
-        suspects = situation.suspects(card, hit)
+        card, results, hit, suspects = cards[name], results_of[name], hits[name], suspects_of[name]
         merely_late = slowness_seen and card.precedence in _ABSENCE and situation.is_merely_late(hit)
-        depth = min((situation.failing_beneath(suspect) for suspect in suspects), default=len(services))
+        depth = min((situation.failing_beneath(suspect, suspected) for suspect in suspects), default=len(services))
         rank = (
             len(PRECEDENCES) if merely_late else PRECEDENCES.index(card.precedence),
             not suspects,
@@ -122,9 +124,9 @@ class _Situation:
                 to_visit += self._services[each].depends_on
         return found
 
-    def failing_beneath(self, name: str) -> int:
-        """How many failing services it needs; 0 for one that nothing else explains."""
-        return len(self._needs(name) & self._failing - {name})
+    def failing_beneath(self, name: str, suspected: set[str]) -> int:
+        """How many failing or suspected services it needs; 0 for one that nothing else explains."""
+        return len(self._needs(name) & (self._failing | suspected) - {name})
 
     def is_merely_late(self, hit: set[str]) -> bool:
         classes = {each.error_class for each in self._failed if each.target in hit}

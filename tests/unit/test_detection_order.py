@@ -116,6 +116,7 @@ def test_what_all_failing_services_have_in_common_is_the_suspect_though_it_answe
     found = order(seen, database=("auth", "records"), login=("auth",))
     assert names(found) == ["database", "login"]
     assert found[0].suspects == ("patient_db",)
+    assert "needs 1 that fail" in found[1].reason, "not by the alphabet"
 
 
 @pytest.mark.parametrize(("error_class", "first"), [("timeout", "slow"), ("slow", "slow"), ("refused", "database")])
