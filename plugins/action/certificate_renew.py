@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from datetime import UTC, datetime
 
@@ -61,7 +62,9 @@ class ActionModule(StepAction):
         earlier = [
             step
             for step in run.store.steps(run.run_id)
-            if (step.target, step.stage) == (self.target, self.STAGE) and step.action.startswith(prefix)
+            # Only digits: the name of another certificate may begin with this one's.
+            if (step.target, step.stage) == (self.target, self.STAGE)
+            and re.fullmatch(re.escape(prefix) + r"[0-9]+", step.action)
         ]
         for step in earlier:
             if step.finished_at is None:

@@ -6,7 +6,7 @@ The order of the questions matters, because a cause further up makes the symptom
 
 1. No machine answers: nothing can be done from here.
 2. Processes are down: start them.
-3. The private keys do not belong to the public ones that tokens are verified with: keys.
+3. A private key does not belong to the public ones that tokens are verified with: keys.
 4. The certificate on the way to the login has expired: certificate.
 5. What it depends on fails: its own runbook.
 6. It runs and does not work: the newest change of it.
@@ -46,6 +46,7 @@ CAUSES = (*TREATMENTS, "dependency_down", "machines_silent", "inconclusive")
 _NEXT_STEPS = {
     "dependency_down": "Bring the dependency back first; its own runbook does that.",
     "machines_silent": "Bring the machines back, or the network to them.",
+    "certificate_expired": "Renew it by hand as the card says; codeblue_host.certificates names none.",
     "inconclusive": "Log in by hand and follow the token: at the login, at its certificate, at who refuses it.",
 }
 _COLLECTION = "codeblue.recovery."
@@ -114,6 +115,8 @@ def judge(
     """
     cause, confidence, evidence = _cause(service, answers, failing, beneath, shown, now)
     treatment = TREATMENTS.get(cause, "person")
+    if cause == "certificate_expired" and not service.require_host().certificates:
+        treatment = "person"
     return {
         "cause": cause,
         "confidence": confidence,
@@ -143,7 +146,7 @@ def _cause(
     stopped = _stopped(answers)
     if stopped:
         return "process_stopped", PROVEN, [f"the process on {name} is {state}" for name, state in stopped.items()]
-    mismatch = _key_mismatch(service, answers)
+    mismatch = _key_mismatch(answers)
     if mismatch:
         sure = PROVEN if any(result.error_class == "token_refused" for result in failing) else LIKELY
         return "signing_key_wrong", sure, mismatch
@@ -171,20 +174,21 @@ def _stopped(answers: Mapping[str, MachineAnswer]) -> dict[str, str]:
     return found
 
 
-def _key_mismatch(service: Service, answers: Mapping[str, MachineAnswer]) -> list[str]:
-    """Machines whose private key belongs to no public key that tokens are verified with; by digests only."""
+def _key_mismatch(answers: Mapping[str, MachineAnswer]) -> list[str]:
+    """Who signs what somebody else cannot verify, by digests only.
+
+    Every verifier has to know every signer's key: behind a gateway a token can come from any to any.
+    """
     digests: dict[str, dict[str, set[str]]] = {_SIGNING: {}, _VERIFICATION: {}}
     for name, answer in answers.items():
         kind, _slash, machine = name.partition("/")
         if kind in digests and answer.result is not None:
             digests[kind][machine] = key_digests(base64.b64decode(answer.result.get("content", "")))
-    known = set().union(*digests[_VERIFICATION].values()) if digests[_VERIFICATION] else set()
-    if not known:
-        return []
     return [
-        f"the private key on {machine} belongs to none of the public keys that tokens are verified with"
-        for machine, found in digests[_SIGNING].items()
-        if not found & known
+        f"the private key on {signer} belongs to none of the public keys that {verifier} verifies tokens with"
+        for signer, private in digests[_SIGNING].items()
+        for verifier, public in digests[_VERIFICATION].items()
+        if not private & public
     ]
 
 

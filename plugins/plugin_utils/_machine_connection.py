@@ -21,6 +21,8 @@ def connect(action: ActionBase, variables: Mapping[str, t.Any], templar: Templar
     name = templar.template(variables.get("ansible_connection", action._task.connection or "ssh"))
     address = templar.template(variables.get("ansible_host", variables.get("inventory_hostname")))
     play_context.remote_addr = address
+    # At -vvv the ssh plugin shows what came back, and a look at a machine can bring a secret that is kept there.
+    play_context.no_log = True
     connection = loaders.connection_loader.get(
         name, play_context, task_uuid=action._task._uuid, ansible_playbook_pid=str(os.getppid())
     )

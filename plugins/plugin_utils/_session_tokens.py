@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 import re
+import ssl
 import typing as t
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 
 import httpx
@@ -73,15 +74,17 @@ class SessionProof:
         self._login = found[0]
         self._keys = keys
         self._hide = hide
+        self._trusted = _trusted(self._login)
 
     def log_in(self) -> str | None:
         """A token; None when nobody can log in now."""
         used: list[str] = []
         body = resolve_secrets(self._login.json, used)
+        headers = resolve_secrets(self._login.headers, used)
         for each in used:
             self._hide(each)
         try:
-            response = httpx.request(self._login.method, self._login.url, json=body, timeout=_SECONDS)
+            response = self._ask(self._login.method, self._login.url, body, headers)
             token = response.json().get(self._keys.token_field) if response.status_code in self._login.status else None
         except (httpx.HTTPError, ValueError, AttributeError):
             return None
@@ -93,7 +96,21 @@ class SessionProof:
     def is_taken(self, token: str) -> bool:
         """The token is valid. No answer, or one of a server in trouble, counts as taken: it proves no refusal."""
         try:
-            response = httpx.post(self._keys.verify_url, json={"token": token}, timeout=_SECONDS)
+            response = self._ask("POST", self._keys.verify_url, {"token": token})
         except httpx.HTTPError:
             return True
         return t.cast(int, response.status_code) not in (401, 403)
+
+    def _ask(self, method: str, url: str, body: t.Any, headers: Mapping[str, str] | None = None) -> httpx.Response:
+        return httpx.request(method, url, json=body, headers=headers, timeout=_SECONDS, verify=self._trusted)
+
+
+def _trusted(check: HttpCheck) -> ssl.SSLContext:
+    """Whom the login check trusts, as it is carried out elsewhere.
+
+    :raises BadInput: its `ca_file` cannot be read.
+    """
+    try:
+        return ssl.create_default_context(cafile=check.ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise BadInput(f"{check.id}: ca_file {check.ca_file}: {error.strerror or 'holds no certificate'}") from error
