@@ -178,9 +178,7 @@ def _records(
         yield from _lines(arguments, login.os_user, stretch.until_lsn, deadline)
 
 
-def _lines(
-    arguments: t.Sequence[str], os_user: t.Optional[str], until_lsn: int, deadline: Deadline
-) -> t.Iterator[str]:
+def _lines(arguments: t.Sequence[str], os_user: t.Optional[str], until_lsn: int, deadline: Deadline) -> t.Iterator[str]:
     """What a tool prints, line by line, without keeping it."""
     process = start_process(arguments, os_user)
     ended = False
