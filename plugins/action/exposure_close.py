@@ -6,16 +6,22 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._exposure import (
-    ClosedLogs,
-    Exposure,
-    closed_logs,
-    policy_of,
-    shipping_changes,
-)
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._gateway_changes import gateway_change
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Change, StepAction
+
+try:
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._exposure import (
+        ClosedLogs,
+        Exposure,
+        closed_logs,
+        policy_of,
+        shipping_changes,
+    )
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._gateway_changes import gateway_change
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
+
+    _MISSING: ImportError | None = None
+except ImportError as error:
+    _MISSING = error
 
 _STOP_SECONDS = 20.0
 _CLOSE_SECONDS = 30.0
@@ -25,6 +31,7 @@ class ActionModule(StepAction):
     """See plugins/modules/exposure_close.py."""
 
     STAGE = "contain"
+    MISSING_IMPORT = _MISSING
     ARGUMENTS: t.ClassVar[dict[str, t.Any]] = {"diagnosis": {"type": "dict", "required": True}}
 
     def act(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:

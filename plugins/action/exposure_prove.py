@@ -9,18 +9,24 @@ import time
 import typing as t
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_exposure import probe_call, scan_call
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._exposure import (
-    Exposure,
-    breach_id_of,
-    front_of,
-    policy_of,
-    shipping_changes,
-    statuses_from_outside,
-)
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Change, StepAction
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_models import utc_now
+
+try:
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_exposure import probe_call, scan_call
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._exposure import (
+        Exposure,
+        breach_id_of,
+        front_of,
+        policy_of,
+        shipping_changes,
+        statuses_from_outside,
+    )
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_models import utc_now
+
+    _MISSING: ImportError | None = None
+except ImportError as error:
+    _MISSING = error
 
 _ASK_SECONDS = 3.0
 _PAUSE_SECONDS = 0.3
@@ -36,6 +42,7 @@ class ActionModule(StepAction):
     """See plugins/modules/exposure_prove.py."""
 
     STAGE = "prove"
+    MISSING_IMPORT = _MISSING
     ARGUMENTS: t.ClassVar[dict[str, t.Any]] = {
         "diagnosis": {"type": "dict", "required": True},
         "within": {"type": "float", "default": 20.0},

@@ -12,26 +12,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._breach_notices import officer_message
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_exposure import extract_call, scan_call
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._evidence_store import (
-    EvidenceStore,
-    Piece,
-    evidence_directory,
-)
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._exposure import (
-    Exposure,
-    breach_id_of,
-    closed_logs,
-    digest_key,
-    policy_of,
-)
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._exposure_evidence import keep_logs, kept_logs
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._recipients import Recipients
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import OpenRun, StepAction
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_breaches import EXERCISE, OPEN, Breach
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_models import utc_now
+
+try:
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._breach_notices import officer_message
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_exposure import extract_call, scan_call
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._evidence_store import (
+        EvidenceStore,
+        Piece,
+        evidence_directory,
+    )
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._exposure import (
+        Exposure,
+        breach_id_of,
+        closed_logs,
+        digest_key,
+        policy_of,
+    )
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._exposure_evidence import keep_logs, kept_logs
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._recipients import Recipients
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_breaches import EXERCISE, OPEN, Breach
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_models import utc_now
+
+    _MISSING: ImportError | None = None
+except ImportError as error:
+    _MISSING = error
 
 _MOST_ACCESSORS = 20
 
@@ -90,6 +96,7 @@ class ActionModule(StepAction):
     """See plugins/modules/exposure_record.py."""
 
     STAGE = "record"
+    MISSING_IMPORT = _MISSING
     ARGUMENTS: t.ClassVar[dict[str, t.Any]] = {
         "diagnosis": {"type": "dict", "required": True},
         "recipients": {"type": "list", "elements": "str", "default": []},

@@ -12,33 +12,42 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import HttpCheck
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_exposure import scan_call
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._evidence_store import EvidenceStore, evidence_directory
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._exposure import (
-    ClosedLogs,
-    Exposure,
-    breach_id_of,
-    closed_logs,
-    digest_key,
-    policy_of,
-)
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._exposure_evidence import keep_logs, kept_logs
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._gateway_changes import gateway_change
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineCall
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import Instance
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._recipients import Recipients
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._release_changes import (
-    KIND,
-    Candidate,
-    candidate_of,
-    list_call,
-    restart_change,
-    switch_change,
-    with_releases,
-)
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Change, StepAction
+
+try:
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import HttpCheck
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_exposure import scan_call
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._evidence_store import (
+        EvidenceStore,
+        evidence_directory,
+    )
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._exposure import (
+        ClosedLogs,
+        Exposure,
+        breach_id_of,
+        closed_logs,
+        digest_key,
+        policy_of,
+    )
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._exposure_evidence import keep_logs, kept_logs
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._gateway_changes import gateway_change
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineCall
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import Instance
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._recipients import Recipients
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._release_changes import (
+        KIND,
+        Candidate,
+        candidate_of,
+        list_call,
+        restart_change,
+        switch_change,
+        with_releases,
+    )
+
+    _MISSING: ImportError | None = None
+except ImportError as error:
+    _MISSING = error
 
 _SCRUB_SECONDS = 120.0
 _LOOK_SECONDS = 10.0
@@ -51,6 +60,7 @@ class ActionModule(StepAction):
     """See plugins/modules/exposure_remove.py."""
 
     STAGE = "remove"
+    MISSING_IMPORT = _MISSING
     ARGUMENTS: t.ClassVar[dict[str, t.Any]] = {
         "diagnosis": {"type": "dict", "required": True},
         "recipients": {"type": "list", "elements": "str", "default": []},
