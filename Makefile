@@ -30,7 +30,9 @@ drill: setup
 	codeblue drill --all
 
 # pytest comes last, so that its closing line ends the output.
-test: lint sanity molecule pytest
+test: lint sanity
+	$(MAKE) --jobs $(JOBS) --output-sync=target molecule
+	$(MAKE) pytest
 
 lint: setup
 	ruff check .
@@ -43,7 +45,7 @@ sanity: setup
 
 # A HOME of its own, so that no other copy of the collection is found before this one, and a clinic and a record of its
 # own. The clinic's path is short (unix sockets) and reachable for nobody, as whom PostgreSQL runs for root.
-MOLECULE_LAB := /var/tmp/codeblue-molecule-$(shell id -u)-$(shell printf %s '$(CURDIR)' | cksum | cut -d ' ' -f 1)
+MOLECULE_LAB := /var/tmp/cbm-$(shell id -u)-$(shell printf %s '$(CURDIR)' | cksum | cut -d ' ' -f 1)
 SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard extensions/molecule/*/molecule.yml)))
 
 molecule: $(addprefix molecule-,$(SCENARIOS))
@@ -53,7 +55,7 @@ molecule-%: setup
 	mkdir -p $(CACHE)/molecule/$*/home
 	cd extensions && HOME=$(CACHE)/molecule/$*/home XDG_STATE_HOME=$(CACHE)/molecule/$*/state \
 	 CODEBLUE_SPOOL_DIR=$(CACHE)/molecule/$*/spool \
-	 CODEBLUE_LAB_DIR=$(MOLECULE_LAB) molecule test --scenario-name $*
+	 CODEBLUE_LAB_DIR=$(MOLECULE_LAB)-$* molecule test --scenario-name $*
 
 unit: setup
 	pytest tests/unit
@@ -62,10 +64,10 @@ integration: setup
 	pytest -n $(JOBS) --dist loadfile -m 'not ssh' tests/integration
 	pytest -m ssh tests/integration
 
-# Recoveries are measured, and over SSH everything takes longer: those run alone, and last.
+# What is measured runs alone, and last, so that its closing line ends the output.
 pytest: setup
-	pytest -n $(JOBS) --dist loadfile -m 'not drill and not ssh'
-	pytest -m 'drill or ssh'
+	pytest -n $(JOBS) --dist loadfile -m 'not alone'
+	pytest -m alone
 
 build: setup
 	rm -rf dist

@@ -11,7 +11,7 @@ from clinic_site import Site
 from kill_and_resume import RUNBOOKS, settled_end_state
 from loopback_ssh import LoopbackSsh, loopback_ssh, missing
 
-pytestmark = [pytest.mark.lab, pytest.mark.ssh]
+pytestmark = [pytest.mark.lab, pytest.mark.ssh, pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")
