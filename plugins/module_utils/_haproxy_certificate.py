@@ -21,9 +21,13 @@ class LoadedCertificate:
     """One certificate file that the running HAProxy knows.
 
     :param path: as its configuration names it.
+    :raises BadInput: it is no path that can be said over the socket.
     """
 
     def __init__(self, runtime: HaproxyRuntime, path: str) -> None:
+        # The socket divides its words by blanks and its commands by semicolons.
+        if not path.startswith("/") or any(character in " ;\\\n\t" for character in path):
+            raise BadInput("file: %r is no absolute path without blanks, semicolons and backslashes" % path)
         self._runtime = runtime
         self._path = path
 

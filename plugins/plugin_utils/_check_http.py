@@ -128,7 +128,8 @@ class HttpChecker:
 
     async def check_session(self, check: SessionCheck) -> Finding:
         """:raises CheckError: nobody answers to the login."""
-        status, answer = await self._answer(check)
+        # The whole answer, where another check stops reading as soon as it has seen what it wants.
+        status, answer = await self._answer(dataclasses.replace(check, body_has=None))
         found = _judge(check, status, answer)
         if found.error_class is not None:
             return found

@@ -57,6 +57,8 @@ def read_certificate(
         issuer_key=_reference(values, "issuer_key_from"),
         issuer_certificate=_reference(values, "issuer_certificate_from"),
     )
+    if "names" in values and not certificate.names:
+        values.problem("names", "is empty, name what people type in to get there")
     values.finish()
     return certificate
 
