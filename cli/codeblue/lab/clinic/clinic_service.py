@@ -135,9 +135,7 @@ class Service:
             self.access_log.info(json.dumps({**line, "patients": [], **audit}))
         return status, value
 
-    def _handled(
-        self, method: str, path: str, body: bytes, authorization: str | None, audit: dict[str, Any]
-    ) -> Answer:
+    def _handled(self, method: str, path: str, body: bytes, authorization: str | None, audit: dict[str, Any]) -> Answer:
         for route_method, pattern, handler in self.routes:
             match = pattern.fullmatch(path)
             if match is None or route_method != method:
@@ -183,7 +181,6 @@ class Service:
         log.setLevel(logging.INFO)
         log.propagate = False
         return log
-
 
     def _make_access_log(self) -> logging.Logger | None:
         """Who was given whose data. It names patients, so nobody but the service's own account may read it."""
