@@ -103,7 +103,12 @@ class ActionModule(StepAction):
                 action=f"key_{kind}_{number}_{attempt}",
                 machine=consumer.machine,
                 module="secret_file",
-                arguments={"path": consumer.secret_file, "value": value, "digest_salt": salt},
+                arguments={
+                    "path": consumer.secret_file,
+                    "value": value,
+                    "digest_salt": salt,
+                    "kind": "secret" if kind == "signing" else "public",
+                },
                 decision={"file": consumer.secret_file, "reason": "all sessions end"},
             )
             for number, consumer in enumerate(consumers)

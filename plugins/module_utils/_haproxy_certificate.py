@@ -79,9 +79,8 @@ def holds(path: str, bundle: str) -> bool:
 
 
 def write_bundle(path: str, bundle: str) -> None:
-    """Replace the file; it keeps its owner, and only that one can read it."""
-    owner = None
-    if os.geteuid() == 0:
-        status = os.stat(path if os.path.exists(path) else os.path.dirname(path))
-        owner = (status.st_uid, status.st_gid)
-    write_file(path, bundle.encode(), 0o600, owner)
+    """Replace the file; it keeps its owner, and its group reads it where it could before."""
+    status = os.stat(path if os.path.exists(path) else os.path.dirname(path))
+    mode = 0o600 | (status.st_mode & 0o040 if stat.S_ISREG(status.st_mode) else 0)
+    owner = (status.st_uid, status.st_gid) if os.geteuid() == 0 else None
+    write_file(path, bundle.encode(), mode, owner)

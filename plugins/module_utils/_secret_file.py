@@ -1,6 +1,6 @@
 # Copyright: codeblue.recovery contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A file that holds one secret: replaced at once, never readable by others, told apart by keyed digests only."""
+"""A file that holds one secret: replaced at once, not readable by others, told apart by keyed digests only."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._errors import B
 
 _LARGEST_SECRET = 64 * 1024
 _DIGEST_CHARACTERS = 12
+SECRET, PUBLIC = "secret", "public"
+KINDS = (SECRET, PUBLIC)
+# Who may read it afterwards, of those who could before. A service without root reads its secret by its group.
+_READERS = {SECRET: 0o040, PUBLIC: 0o044}
 
 
 @dataclass(frozen=True)
@@ -69,15 +73,22 @@ class SecretFile:
             "mode": None if self.mode is None else "%04o" % self.mode,
         }
 
-    def replace(self, content: bytes, keep_previous: bool) -> None:
-        """Write the new content, mode 0600, with the same owner.
+    def mode_for(self, kind: str) -> int:
+        """Its owner reads and writes it; others read what they could read before, as far as the kind allows.
+
+        :param kind: one of `KINDS`.
+        """
+        return 0o600 | ((self.mode or 0) & _READERS[kind])
+
+    def replace(self, content: bytes, keep_previous: bool, kind: str = SECRET) -> None:
+        """Write the new content, with the same owner.
 
         :param keep_previous: the earlier content stays beside it in <path>.previous.
         """
         owner = None if os.geteuid() != 0 else self.owner
         if keep_previous and self.content is not None and self.content != content:
             write_file(self.path + ".previous", self.content, 0o600, owner)
-        write_file(self.path, content, 0o600, owner)
+        write_file(self.path, content, self.mode_for(kind), owner)
 
 
 def secret_digest(content: bytes, salt: str) -> str:

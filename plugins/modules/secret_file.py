@@ -11,7 +11,8 @@ short_description: Replace a secret in its consumer's file at once
 version_added: 0.1.0
 author: codeblue.recovery contributors (@codeblue-recovery)
 description:
-  - Replaces the file by a rename, with mode C(0600) and the owner that it had, or that its directory has.
+  - Replaces the file by a rename, with the owner and group that it had, or that its directory has. Its owner reads and
+    writes it; its group reads it where it could before. A new file has mode C(0600).
   - The value is never returned, logged or kept anywhere else; results tell values apart by keyed digests.
 options:
   path:
@@ -26,6 +27,13 @@ options:
     description: A random text of the run by which the digests are keyed, so that they tell nothing outside it.
     type: str
     required: true
+  kind:
+    description:
+      - V(secret) is read by nobody but its owner and, where it was before, its group.
+      - V(public) is the public half of a key, for example. Others read it where they could before.
+    type: str
+    choices: [secret, public]
+    default: secret
   keep_previous:
     description: Keep the earlier value beside the file in C(<path>.previous), mode C(0600).
     type: bool
@@ -81,7 +89,12 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._host_module imp
     StepOutcome,
     run_step_module,
 )
-from ansible_collections.codeblue.recovery.plugins.module_utils._secret_file import SecretFile, secret_digest
+from ansible_collections.codeblue.recovery.plugins.module_utils._secret_file import (
+    KINDS,
+    SECRET,
+    SecretFile,
+    secret_digest,
+)
 
 
 def perform(params: t.Dict[str, t.Any], context: StepContext) -> StepOutcome:
@@ -90,13 +103,14 @@ def perform(params: t.Dict[str, t.Any], context: StepContext) -> StepOutcome:
     content = params["value"].encode()
     found = SecretFile.read(path)
     before = found.describe(salt)
-    wished = {"exists": True, "digest": secret_digest(content, salt), "mode": "0600"}
+    mode = "%04o" % found.mode_for(params["kind"])
+    wished = {"exists": True, "digest": secret_digest(content, salt), "mode": mode}
     if before == wished:
         return StepOutcome(False, before, before)
     if context.check_mode:
         return StepOutcome(True, before, wished)
     context.accept(before)
-    found.replace(content, params["keep_previous"])
+    found.replace(content, params["keep_previous"], params["kind"])
     return StepOutcome(True, before, SecretFile.read(path).describe(salt))
 
 
@@ -107,6 +121,7 @@ def main() -> None:
             "path": {"type": "path", "required": True},
             "value": {"type": "str", "required": True, "no_log": True},
             "digest_salt": {"type": "str", "required": True, "no_log": True},
+            "kind": {"type": "str", "choices": list(KINDS), "default": SECRET},
             "keep_previous": {"type": "bool", "default": False},
         },
         perform,

@@ -142,7 +142,7 @@ def gateway() -> Iterator[Gateway]:
         made = Gateway(Path(directory), free_port())
         made.make_authority()
         made.file.write_text(made.issue(days_ago=91).bundle)
-        made.file.chmod(0o640)
+        made.file.chmod(0o644)
         text = _CONFIGURATION.format(root=made.root, port=made.port, server=server.server_port)
         (made.root / "haproxy.cfg").write_text(text)
         made.start()
@@ -169,7 +169,7 @@ def test_an_expired_certificate_is_replaced_and_a_restart_keeps_the_new_one(gate
     assert gateway.shown() == new.serial
     with gateway.connect() as connection:
         assert ask(connection).startswith(b"HTTP/1.1 200")
-    assert gateway.file.read_text() == new.bundle and stat.S_IMODE(gateway.file.stat().st_mode) == 0o600
+    assert gateway.file.read_text() == new.bundle and stat.S_IMODE(gateway.file.stat().st_mode) == 0o640
     assert [path.name for path in gateway.root.glob("login.pem*")] == ["login.pem"], "no copy of a key is left"
     gateway.stop()
     gateway.start()

@@ -10,6 +10,7 @@ import yaml
 from clinic_site import Site
 from kill_and_resume import RUNBOOKS, settled_end_state
 from loopback_ssh import LoopbackSsh, loopback_ssh, missing
+from test_canary_keys import key_files, words_of
 
 pytestmark = [pytest.mark.lab, pytest.mark.ssh, pytest.mark.alone]
 
@@ -62,3 +63,15 @@ def test_passwords_are_rotated_over_ssh_without_a_trace(remote_site: Site) -> No
     assert not [word for word in new if word in finished.out + finished.err]
     for path in Path("/var/tmp").glob("cbtest*/**/*"):
         assert not path.is_file() or not [word for word in new if word.encode() in path.read_bytes()], path
+
+
+def test_keys_are_compared_and_rotated_over_ssh_without_a_trace(remote_site: Site) -> None:
+    """Private keys are read to be compared; at -vvv the ssh plugin would show what came back."""
+    site = remote_site
+    site.lab.break_("auth_signing_key_wrong")
+    words = words_of(key_files(site))
+    finished = site.codeblue("run", "authentication_system_down", "-i", str(site.inventory), "-vvvv")
+    assert finished.code == 0, finished
+    words |= words_of(key_files(site))
+    assert "ESTABLISH SSH CONNECTION" in finished.out + finished.err, "nothing was shown that could have told"
+    assert not [word for word in words if word in finished.out + finished.err]

@@ -212,7 +212,7 @@ def test_secret_file_keeps_mode_and_tells_by_digest(tmp_path: Path) -> None:
     assert "old-value" not in str(found.describe("salt"))
     assert found.describe("salt") != found.describe("pepper")
     found.replace(b"new-value", keep_previous=True)
-    assert path.read_text() == "new-value" and stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert path.read_text() == "new-value" and stat.S_IMODE(path.stat().st_mode) == 0o640
     previous = tmp_path / "secret.previous"
     assert previous.read_text() == "old-value" and stat.S_IMODE(previous.stat().st_mode) == 0o600
     link = tmp_path / "link"
@@ -221,6 +221,28 @@ def test_secret_file_keeps_mode_and_tells_by_digest(tmp_path: Path) -> None:
         SecretFile.read(str(link))
     with pytest.raises(BadInput, match="no directory"):
         SecretFile.read(str(tmp_path / "nowhere" / "secret"))
+
+
+@pytest.mark.parametrize(
+    ("before", "kind", "after"),
+    [
+        (None, "secret", 0o600),
+        (None, "public", 0o600),
+        (0o600, "public", 0o600),
+        (0o640, "secret", 0o640),
+        (0o444, "secret", 0o640),
+        (0o444, "public", 0o644),
+        (0o777, "secret", 0o640),
+        (0o777, "public", 0o644),
+    ],
+)
+def test_who_reads_a_secret_can_read_the_next_one(tmp_path: Path, before: int | None, kind: str, after: int) -> None:
+    path = tmp_path / "secret"
+    if before is not None:
+        path.write_text("old-value")
+        path.chmod(before)
+    SecretFile.read(str(path)).replace(b"new-value", keep_previous=False, kind=kind)
+    assert path.read_text() == "new-value" and stat.S_IMODE(path.stat().st_mode) == after
 
 
 def _release(root: Path, version: str, manifest: bool = True) -> None:
