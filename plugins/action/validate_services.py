@@ -90,7 +90,7 @@ class ActionModule(StepAction):
         seconds = round(time.monotonic() - started, 3)
         health = {service.target: service for service in found.services}
         if not self.check_mode:
-            self._record(found, phase.level, seconds, figures)
+            self._write_down(found, phase.level, seconds, figures)
         return {
             "outcome": found.outcome,
             "reasons": list(found.reasons),
@@ -184,7 +184,7 @@ class ActionModule(StepAction):
         run = self.store.run(self.open_run(self.targets[0]).run_id)
         return baselines_of(main, list(services), before=run.opened_at if run is not None else None)
 
-    def _record(self, found: Validation, level: str, seconds: float, figures: list[str]) -> None:
+    def _write_down(self, found: Validation, level: str, seconds: float, figures: list[str]) -> None:
         run = self.open_run(self.targets[0])
         for service in found.services:
             run.store.record(

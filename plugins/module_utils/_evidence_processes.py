@@ -80,7 +80,8 @@ def socket_lines(path: str) -> t.Iterator[t.List[str]]:
     if not os.path.exists(path):
         return
     with open(path, encoding="ascii") as stream:
-        next(stream)
+        # The first line holds the names.
+        stream.readline()
         for line in stream:
             yield line.split()
 

@@ -146,7 +146,7 @@ def foreign_callers(
         if not subject or not client or at < since or not 200 <= int(line.get(names["status"]) or 0) < 300:
             continue
         # Behind several gateways the first one is who asked.
-        client = client.split(",")[0].strip()
+        client = client.split(",", 1)[0].strip()
         try:
             if is_known(client, known):
                 continue

@@ -187,7 +187,7 @@ def _lines(arguments: t.Sequence[str], os_user: t.Optional[str], until_lsn: int,
             raise CodeblueError("pg_waldump was started without an output")
         rest, complaint, open_streams = b"", bytearray(), [process.stdout, process.stderr]
         while open_streams:
-            ready, _, _ = select.select(open_streams, [], [], deadline.remaining())
+            ready = select.select(open_streams, [], [], deadline.remaining())[0]
             if not ready:
                 raise CodeblueError("pg_waldump did not get through the log within %.0f s" % deadline.elapsed())
             for stream in ready:

@@ -84,8 +84,8 @@ def restore_change(service: Service, instance: Instance, step: StepBack, why: st
 
 
 def _arguments(instance: Instance) -> dict[str, t.Any]:
-    assert instance.config_repository is not None
-    return {**instance.config_repository.as_arguments(), "files": _files(instance)}
+    repository = instance.config_repository
+    return {**(repository.as_arguments() if repository is not None else {}), "files": _files(instance)}
 
 
 def _files(instance: Instance) -> list[str]:

@@ -99,7 +99,7 @@ def latest_passed(store: Store) -> dict[str, str]:
         sa.select(exercises.c.kind, sa.func.max(exercises.c.at)).where(exercises.c.passed).group_by(exercises.c.kind)
     )
     with store.database.read() as connection:
-        return {kind: at for kind, at in connection.execute(query.group_by(exercises.c.kind)).all()}
+        return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def first_recorded(store: Store) -> str | None:
