@@ -14,7 +14,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import Checks, read_checks
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import Checks
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks_reading import read_checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import HostPlatform, read_host
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_phi import PhiPolicy, read_phi
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._recovery_order import DEFAULT_TIER

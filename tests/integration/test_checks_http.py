@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_runner import confirm, run_checks
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import CheckResult, PlannedCheck, read_checks
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import CheckResult, PlannedCheck
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks_reading import read_checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._typed_mapping import Problems, TypedMapping
 
 ANSWERS: dict[str, bytes] = {

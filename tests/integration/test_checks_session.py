@@ -12,7 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_runner import run_checks
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import CheckResult, PlannedCheck, read_checks
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import CheckResult, PlannedCheck
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks_reading import read_checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._typed_mapping import Problems, TypedMapping
 
 TOKEN = "canary-t0ken.of.this-moment"
