@@ -12,33 +12,27 @@ from codeblue.lab.files import make_directory, write_text
 from codeblue.lab.gateway import (
     DATABASE_BACKEND,
     FRONTS,
-    LOGIN_PORT_NAME,
     front_port_name,
     instance_port_name,
 )
 from codeblue.lab.intrusion import KNOWN_NETWORK
+from codeblue.lab.inventory_checks import CHECK_PACE, ServiceChecks
 from codeblue.lab.layout import (
     APPLICATION_MACHINES,
     DATABASE_MEMBERS,
     GATEWAY_MACHINE,
     GATEWAY_UNIT,
     MACHINES,
-    MONITOR_UNIT,
     Layout,
     postgres_unit,
     unit,
 )
 from codeblue.lab.patient_records import INTEGRITY_RULES
 from codeblue.lab.postgresql import DATABASE, PORT_NAMES
-from codeblue.lab.secrets import PROBE_ACCOUNT
 from codeblue.lab.services import DATABASE_USERS
 from codeblue.lab.state import LabState
 
 _HEADER = "# Written by `codeblue lab up`; gone with `codeblue lab down`. Holds references to secrets, never secrets.\n"
-# The time scale of the lab: what takes 2 s between tries in production takes 100 ms here.
-# Ten times what is normal here and more, and less than what the faults that slow the clinic down make of it.
-LONGEST_ANSWER = "400ms"
-_CHECK_PACE: dict[str, Any] = {"interval": "100ms", "consecutive": 3}
 
 
 class Inventory:
@@ -47,6 +41,7 @@ class Inventory:
     def __init__(self, layout: Layout, state: LabState) -> None:
         self.layout = layout
         self.state = state
+        self._checks = ServiceChecks(layout, state)
 
     def write(self) -> None:
         import yaml
@@ -128,7 +123,7 @@ class Inventory:
                 },
             },
             "codeblue_checks": {
-                **_CHECK_PACE,
+                **CHECK_PACE,
                 "shallow": [{"id": "tcp", "type": "tcp", **address, "timeout": "1s"}],
                 "deep": [
                     {"id": "read", **session, "query": "SELECT count(*) FROM codeblue_check"},
@@ -137,7 +132,7 @@ class Inventory:
                 "comprehensive": [
                     {"id": "sentinels", **session, "query": "SELECT count(*), max(n) FROM codeblue_sentinel"},
                 ],
-                "signals": [self._signal("record_integrity", "patient_db", "integrity")],
+                "signals": [self._checks.signal("record_integrity", "patient_db", "integrity")],
                 "thresholds": {"response": "500ms", "error_rate": 0.001, "p95_floor": "250ms"},
             },
         }
@@ -186,7 +181,7 @@ class Inventory:
                 }
             },
             "codeblue_checks": {
-                **_CHECK_PACE,
+                **CHECK_PACE,
                 "shallow": [
                     {
                         "id": f"tcp_{backend}",
@@ -203,45 +198,6 @@ class Inventory:
         }
 
     def _service(self, name: str, kind: str, tier: int, depends_on: list[str]) -> dict[str, Any]:
-        url = f"http://127.0.0.1:{self._front(name)}"
-        real_use: dict[str, list[dict[str, Any]]] = {
-            "auth": [
-                {
-                    "id": "login",
-                    "type": "http",
-                    "method": "POST",
-                    "url": f"{url}/login",
-                    "json": {
-                        "username": PROBE_ACCOUNT,
-                        "password": {"secret_from": f"file:{self.layout.secret(PROBE_ACCOUNT)}"},
-                    },
-                    "status": 200,
-                    "body_has": "token",
-                    "timeout": "2s",
-                },
-                self._session_check("token", url),
-                {
-                    **self._session_check("secure_login", f"https://127.0.0.1:{self.state.ports[LOGIN_PORT_NAME]}"),
-                    "ca_file": str(self.layout.authority_certificate),
-                },
-            ],
-            "records": [
-                # The way to a record is open, and closed to those without a token.
-                {"id": "needs_token", "type": "http", "url": f"{url}/records/1", "status": 401, "timeout": "1s"}
-            ],
-            "ai": [
-                {
-                    "id": "predict",
-                    "type": "http",
-                    "method": "POST",
-                    "url": f"{url}/predict",
-                    "json": {"note": "severe chest pain since this morning"},
-                    "status": 200,
-                    "body_has": "urgent",
-                    "timeout": "1s",
-                }
-            ],
-        }
         return {
             "codeblue_platform": "host",
             "codeblue_kind": kind,
@@ -261,43 +217,7 @@ class Inventory:
                 **({"certificates": {"login": self._login_certificate()}} if name == "auth" else {}),
             },
             **({"codeblue_phi": self._phi()} if name == "records" else {}),
-            "codeblue_checks": {
-                **_CHECK_PACE,
-                "shallow": [
-                    {"id": "live", "type": "http", "url": f"{url}/health/live", "status": 200, "timeout": "1s"}
-                ],
-                "deep": [
-                    {"id": "health", "type": "http", "url": f"{url}/health", "status": 200, "timeout": "2s"},
-                    *real_use[name],
-                ],
-                "comprehensive": [
-                    {
-                        "id": f"health_{machine}",
-                        "type": "http",
-                        "url": f"http://127.0.0.1:{self.state.ports[instance_port_name(name, machine)]}/health",
-                        "status": 200,
-                        "timeout": "2s",
-                    }
-                    for machine in APPLICATION_MACHINES
-                ],
-                "signals": self._signals(name),
-                "thresholds": {"response": "500ms", "error_rate": 0.001, "p95_floor": "250ms"},
-            },
-        }
-
-    def _session_check(self, check: str, url: str) -> dict[str, Any]:
-        """A login, and its token at records."""
-        return {
-            "id": check,
-            "type": "session",
-            "method": "POST",
-            "url": f"{url}/login",
-            "json": {
-                "username": PROBE_ACCOUNT,
-                "password": {"secret_from": f"file:{self.layout.secret(PROBE_ACCOUNT)}"},
-            },
-            "use_url": f"http://127.0.0.1:{self._front('records')}/records/1",
-            "timeout": "2s",
+            "codeblue_checks": self._checks.of_service(name),
         }
 
     def _login_certificate(self) -> dict[str, Any]:
@@ -335,45 +255,6 @@ class Inventory:
         logs = {machine: str(self.layout.access_log(machine, service)) for machine in APPLICATION_MACHINES}
         return {"known_networks": [KNOWN_NETWORK], **({"access_logs": logs} if service == "records" else {})}
 
-    def _signals(self, service: str) -> list[dict[str, Any]]:
-        return [*self._dangers(service), *self._answer_times(service)]
-
-    def _answer_times(self, service: str) -> list[dict[str, Any]]:
-        """How long people wait. Normal are 2 to 30 ms; whoever waits ten times as long has a bottleneck."""
-        url = f"http://127.0.0.1:{self._front(service)}"
-        if service == "records":
-            return [
-                _answer_time("answer_time", {"url": f"{url}/health"}),
-                _answer_time("write_time", {"url": f"{url}/health/write"}),
-            ]
-        if service == "ai":
-            use = {"method": "POST", "json": {"note": "severe chest pain since this morning"}}
-            return [_answer_time("answer_time", {"url": f"{url}/predict", **use})]
-        account = {
-            "username": PROBE_ACCOUNT,
-            "password": {"secret_from": f"file:{self.layout.secret(PROBE_ACCOUNT)}"},
-        }
-        # Each instance by itself: behind the gateway a slow one hides half of the time.
-        logins = [
-            _answer_time(
-                f"login_time_{machine}",
-                {
-                    "url": f"http://127.0.0.1:{self.state.ports[instance_port_name(service, machine)]}/login",
-                    "method": "POST",
-                    "json": account,
-                },
-            )
-            for machine in APPLICATION_MACHINES
-        ]
-        return [_answer_time("answer_time", {"url": f"{url}/health"}), *logins]
-
-    def _dangers(self, service: str) -> list[dict[str, Any]]:
-        intrusion = [self._signal("foreign_connections", service, "intrusion")]
-        if service != "records":
-            return intrusion
-        intrusion.append(self._signal("foreign_sessions", service, "intrusion"))
-        return [self._signal(name, service, "exposure") for name in ("phi_in_logs", "public_records")] + intrusion
-
     def _phi(self) -> dict[str, Any]:
         """What is about patients at records, and whose duty it is."""
         return {
@@ -389,11 +270,6 @@ class Inventory:
             "state": "NY",
             "time_zone": "America/New_York",
         }
-
-    def _signal(self, name: str, service: str, topic: str) -> dict[str, Any]:
-        """A check of what the site's monitoring says about a service."""
-        url = f"http://127.0.0.1:{self.state.ports[MONITOR_UNIT]}/signals/{name}/{service}"
-        return {"id": name, "type": "http", "topic": topic, "url": url, "status": 200, "timeout": "2s"}
 
     def _instance(self, service: str, machine: str) -> dict[str, Any]:
         return {
@@ -446,16 +322,3 @@ class Inventory:
         if self.state.binaries is None:
             raise CodeblueError(f"{self.layout.state_file} names no programs", "clean up with: codeblue lab down")
         return self.state.binaries
-
-
-def _answer_time(name: str, request: dict[str, Any]) -> dict[str, Any]:
-    """A right answer within the limit; what comes at all comes within a second."""
-    return {
-        "id": name,
-        "type": "http",
-        "topic": "performance",
-        "status": 200,
-        "max_response": LONGEST_ANSWER,
-        "timeout": "3s",
-        **request,
-    }
