@@ -152,3 +152,13 @@ def _hold_against_the_command(words: list[str], where: str) -> None:
         command, words = inner, words[1:]
     known = {option for each in command.params for option in (*each.opts, *each.secondary_opts)} | {"--help"}
     assert {word.split("=")[0] for word in words if word.startswith("--") and len(word) > 2} <= known, where
+
+
+def test_the_architecture_lists_every_key_of_the_inventory() -> None:
+    page = (_ROOT / "docs" / "architecture.md").read_text()
+    sources = [*(_ROOT / "plugins" / "plugin_utils").glob("_model*.py")]
+    sources += (_ROOT / "plugins" / "plugin_utils").glob("_checks*.py")
+    reads = re.compile(r'\.(?:\w+)\("([a-z][a-z0-9_]+)"|_\w+\(\w+, "([a-z][a-z0-9_]+)"')
+    keys = {first or second for path in sources for first, second in reads.findall(path.read_text())}
+    assert {"known_networks", "issuer_key_from", "max_response"} <= keys
+    assert sorted(key for key in keys if not key.endswith("_") and not re.search(rf"\b{key}\b", page)) == []
