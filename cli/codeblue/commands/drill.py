@@ -45,7 +45,13 @@ class _DrillGroup(click.Group):
 )
 @click.argument("runbook", required=False)
 @click.option("--all", "every", is_flag=True, help="All runbooks with all faults that their cards name.")
-@click.option("--fault", metavar="FAULT", help="Only this fault; `codeblue lab faults` lists them.")
+@click.option(
+    "--fault",
+    "faults",
+    metavar="FAULT",
+    multiple=True,
+    help="Only this fault; may be given several times. `codeblue lab faults` lists them.",
+)
 @click.option("--repeat", type=click.IntRange(1, 100), default=1, metavar="N", help="All of it so many times.")
 @click.option("--keep", is_flag=True, help="Leave the lab up when it was started for the drill.")
 @click.option(
@@ -63,7 +69,7 @@ class _DrillGroup(click.Group):
 def command(
     runbook: str | None,
     every: bool,
-    fault: str | None,
+    faults: tuple[str, ...],
     repeat: int,
     keep: bool,
     lab_dir: Path | None,
@@ -90,8 +96,6 @@ def command(
 
     if every == bool(runbook):
         raise click.UsageError("Give either a RUNBOOK or --all.")
-    if every and fault:
-        raise click.UsageError("--fault goes with one RUNBOOK.")
     if report is not None and not report.absolute().parent.is_dir():
         raise click.UsageError(f"--report: {report.absolute().parent} is no directory.")
     # All of them, whichever is drilled: that the others' criteria are silent belongs to the proof.
@@ -109,8 +113,8 @@ def command(
         # A reader who leaves ends neither the drill nor its undo.
         write_line(sys.stdout, line)
 
-    campaign = conduct_all(choose_drills(chosen, fault) * repeat, cards, Lab(lab_dir), say, keep=keep)
-    _keep_history(campaign, every, say)
+    campaign = conduct_all(choose_drills(chosen, faults) * repeat, cards, Lab(lab_dir), say, keep=keep)
+    _keep_history(campaign, every and not faults, say)
     if report is not None:
         _write_report(campaign, report, say)
     if as_json:

@@ -23,19 +23,25 @@ class Drill:
     rpo_target_seconds: float
 
 
-def choose_drills(cards: Sequence[Card], fault: str | None) -> list[Drill]:
+def choose_drills(cards: Sequence[Card], faults: Sequence[str] = ()) -> list[Drill]:
     """The drills of runbooks, in the order of their cards.
 
-    :param fault: this one instead of those that a card names; only with a single runbook.
+    :param faults: with a single runbook these instead of those that its card names; with several only these of them.
     :raises BadInput: there is no such fault, it takes nothing away, or a card names none.
     """
     from codeblue.lab.faults import all_faults
 
     known = all_faults()
+    named = {fault for card in cards for fault in card.faults}
+    if len(cards) > 1 and (nobodys := sorted(set(faults) - named)):
+        raise BadInput(f"no card names the fault {nobodys[0]!r}", f"choose of: {', '.join(sorted(named))}")
     drills = []
     for card in cards:
-        names = (fault,) if fault else card.faults
-        if not names:
+        if len(cards) > 1 and faults:
+            names = tuple(each for each in card.faults if each in faults)
+        else:
+            names = tuple(faults) or card.faults
+        if not names and not faults:
             raise BadInput(f"runbook {card.id}: its card names no fault to drill", "give one: --fault FAULT")
         for name in names:
             if name not in known:
