@@ -24,8 +24,11 @@ PATHS = sorted(RUNBOOKS.glob("*/runbook.yml"))
 NAMES = [path.parent.name for path in PATHS]
 
 
-def test_both_runbooks_have_a_card() -> None:
-    assert {"complete_system_outage", "database_connection_failure"} <= set(NAMES)
+def test_all_eight_runbooks_have_a_card_a_play_and_two_faults() -> None:
+    assert len(NAMES) == 8
+    for name in NAMES:
+        assert (RUNBOOKS.parent / "playbooks" / f"{name}.yml").is_file()
+        assert len(set(cards.load_card(RUNBOOKS / name / "runbook.yml").faults)) >= 2, name
 
 
 @pytest.mark.parametrize("path", PATHS, ids=NAMES)
