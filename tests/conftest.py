@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import sys
 import tempfile
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+# Chosen here, once, and inherited by the workers of xdist: they have to collect the same tests.
+os.environ.setdefault("CODEBLUE_KILL_SEED", str(random.SystemRandom().randrange(100_000)))
 
 from clinic_site import Site
 from codeblue.lab import Lab
