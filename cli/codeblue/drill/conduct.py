@@ -36,6 +36,7 @@ _WATCH_SECONDS = 1.0
 _LEAST_WATCH_SECONDS = 0.3
 _RETURN_SECONDS = 10.0
 _POLL_SECONDS = 0.1
+_DYING_SECONDS = 0.5
 _PROBE_SECONDS = 600.0
 
 Say = Callable[[str, str], None]
@@ -213,6 +214,7 @@ class Conductor:
             return
         result.writes_lost = len(lost)
         result.rpo_seconds = lost_span(samples, lost, injection.struck_monotonic)
+        result.writes_not_on_standby = len(not_on_standby(samples, injection))
         self._say("measured", _measured(result))
 
     def _validate(self, result: DrillResult, run: RunReport, measurement: Measurement) -> None:
@@ -268,6 +270,19 @@ def away_seconds(measurement: Measurement) -> float | None:
     return max(end for end in ends if end is not None) - min(outage.began for outage in outages)
 
 
+def not_on_standby(samples: list[Sample], injection: Injection) -> list[int]:
+    """Writes that the dying primary acknowledged and its standby had not flushed; empty for other faults.
+
+    A primary that is killed may acknowledge a last write in the very moment in which its sender is gone already.
+    """
+    last = injection.facts.get("standby_last_sentinel")
+    if last is None:
+        return []
+    # Nothing takes a write within this time after the fault but the primary that is dying.
+    until = injection.struck_monotonic + _DYING_SECONDS
+    return [each.n for each in samples if each.ok and each.n is not None and each.n > last and each.started < until]
+
+
 def lost_span(samples: list[Sample], lost: tuple[int, ...], struck: float) -> float:
     """How old the oldest lost write was when the fault struck, in seconds; 0.0 when none was lost."""
     numbers = set(lost)
@@ -289,4 +304,6 @@ def _measured(result: DrillResult) -> str:
         if seconds != 0.0
     )
     lost = "no acknowledged write lost" if not result.writes_lost else f"{result.writes_lost} acknowledged writes lost"
+    if result.writes_not_on_standby:
+        lost += f", {result.writes_not_on_standby} were not on the standby when it struck"
     return f"away: {away or 'nothing'}; {lost}"

@@ -21,6 +21,8 @@ class DrillResult:
     :param recovered: the run says so, and so do the checks and the prober from outside.
     :param rto_seconds: from the first failed probe of any endpoint until the last one was back for good.
     :param writes_lost: sentinels whose commit was acknowledged and that are gone; None when nobody could be asked.
+    :param writes_not_on_standby: acknowledged writes that the standby had not flushed when its primary died: nobody
+        could keep those. 0 when it was in step.
     :param rpo_seconds: how old the oldest lost write was when the fault struck; 0.0 when none was lost.
     :param control_silent: before the fault no criterion fired and no probe failed.
     :param undone: afterwards the clinic was proven normal.
@@ -48,6 +50,7 @@ class DrillResult:
     recovered: bool = False
     rto_seconds: float | None = None
     writes_lost: int | None = None
+    writes_not_on_standby: int = 0
     rpo_seconds: float | None = None
     control_silent: bool = False
     undone: bool = False
@@ -97,8 +100,10 @@ class DrillResult:
 
     @property
     def kept_enough(self) -> bool:
-        if not self.writes_lost:
-            return self.writes_lost == 0
+        if self.writes_lost is None:
+            return False
+        if self.writes_lost <= self.writes_not_on_standby:
+            return True
         # With a target of nothing lost, not even a write of the very moment may be.
         return self.rpo_seconds is not None and 0 < self.drill.rpo_target_seconds >= self.rpo_seconds
 
@@ -120,7 +125,9 @@ class DrillResult:
         if self.rto_seconds is not None and not self.in_time:
             self.problems.append(f"away for {self.rto_seconds:.1f} s, target {self.drill.rto_target_seconds:g} s")
         if self.writes_lost and not self.kept_enough:
-            self.problems.append(f"{self.writes_lost} acknowledged writes are lost")
+            had_not = self.writes_not_on_standby
+            could = f", {had_not} of them were not on the standby" if had_not else ""
+            self.problems.append(f"{self.writes_lost} acknowledged writes are lost{could}")
         if self.recovered and self.first_action_seconds is None:
             self.problems.append("it came back without any change that a target accepted: the run did not mend it")
 

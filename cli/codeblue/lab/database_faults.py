@@ -27,6 +27,8 @@ from codeblue.lab.processes import (
 )
 from codeblue.lab.secrets import new_password, read_secret
 
+# 30 ms apart: a standby replays what is whole within milliseconds.
+_UNMOVED_LOOKS = 10
 _EVERYTHING = ("patient_db", "auth", "records")
 
 
@@ -210,10 +212,12 @@ def _wait_stopped(parts: Parts, member: str, seconds: float = 2.0) -> None:
 def _with_standby_position(parts: Parts, injection: Injection, standby: str) -> Injection:
     """Add what the standby had when the fault struck: its last flushed position and its last sentinel.
 
-    All that it received is replayed first, so the last sentinel is the last one that it can keep.
+    All that it received is replayed first, so the last sentinel is the last one that it can keep. A record of which
+    it received only a part is never replayed; then nothing moves any more.
     """
     deadline = time.monotonic() + 5.0
     previous: Any = None
+    unmoved = 0
     with parts.postgresql.connect(standby, DATABASE) as connection:
         while True:
             row = connection.execute(
@@ -222,7 +226,8 @@ def _with_standby_position(parts: Parts, injection: Injection, standby: str) -> 
                 " coalesce(pg_last_wal_replay_lsn() >= pg_last_wal_receive_lsn(), true)"
             ).fetchone()
             # What a killed primary had sent may still be on its way through the kernel: wait until nothing moves.
-            if row is not None and row[2] and row == previous:
+            unmoved = unmoved + 1 if row == previous else 0
+            if row is not None and unmoved >= (1 if row[2] else _UNMOVED_LOOKS):
                 injection.facts.update({"standby": standby, "standby_flushed": row[0], "standby_last_sentinel": row[1]})
                 return injection
             if time.monotonic() >= deadline:
