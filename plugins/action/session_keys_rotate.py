@@ -141,6 +141,12 @@ class ActionModule(StepAction):
                 problem = "a new token is not taken"
             if not problem and before is not None and proof.is_taken(before):
                 problem = "a token from before is still taken"
+            if new is not None and not problem:
+                refusing = [url for url, taken in proof.taken_by(new).items() if not taken]
+                problem = f"a new token is not taken by {refusing[0]}" if refusing else ""
+            if before is not None and not problem:
+                taking = [url for url, taken in proof.taken_by(before).items() if taken]
+                problem = f"a token from before is still taken by {taking[0]}" if taking else ""
             if not problem:
                 return
             if time.monotonic() >= deadline:

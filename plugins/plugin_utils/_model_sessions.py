@@ -22,6 +22,8 @@ class SessionKeys:
     :param verification: who holds the public key.
     :param login_check: id of the check in `codeblue_checks` that logs in and is answered with a token.
     :param token_field: where the token stands in that answer.
+    :param use_urls: addresses of those who verify, each by itself and not through a gateway; asked with a token as
+        bearer they answer 401 or 403 when they refuse it.
     :param verify_url: takes `{"token": …}` by POST and answers 200 for a token that is valid, 401 or 403 for others.
     """
 
@@ -30,6 +32,7 @@ class SessionKeys:
     login_check: str
     token_field: str
     verify_url: str
+    use_urls: tuple[str, ...] = ()
 
     @property
     def consumers(self) -> tuple[Consumer, ...]:
@@ -45,11 +48,13 @@ def read_session_keys(values: TypedMapping, read_consumer: Callable[[TypedMappin
         login_check=values.text("login_check", default="login"),
         token_field=values.text("token_field", default="token"),
         verify_url=values.text("verify_url"),
+        use_urls=values.texts("use_urls"),
     )
     for name, consumers in (("signing", keys.signing), ("verification", keys.verification)):
         if not consumers:
             values.problem(name, "is missing, name every machine that has the key")
-    if keys.verify_url and not keys.verify_url.startswith(("http://", "https://")):
-        values.problem("verify_url", "must begin with http:// or https://")
+    for name, url in [("verify_url", keys.verify_url), *(("use_urls", each) for each in keys.use_urls)]:
+        if url and not url.startswith(("http://", "https://")):
+            values.problem(name, "must begin with http:// or https://")
     values.finish()
     return keys

@@ -101,6 +101,18 @@ class SessionProof:
             return True
         return t.cast(int, response.status_code) not in (401, 403)
 
+    def taken_by(self, token: str) -> dict[str, bool]:
+        """Who of those that verify takes the token. Whoever does not answer is left out: it proves nothing."""
+        found = {}
+        for url in self._keys.use_urls:
+            try:
+                response = self._ask("GET", url, None, {"Authorization": f"Bearer {token}"})
+            except httpx.HTTPError:
+                continue
+            if response.status_code < 500:
+                found[url] = response.status_code not in (401, 403)
+        return found
+
     def _ask(self, method: str, url: str, body: t.Any, headers: Mapping[str, str] | None = None) -> httpx.Response:
         return httpx.request(method, url, json=body, headers=headers, timeout=_SECONDS, verify=self._trusted)
 

@@ -248,6 +248,10 @@ class Inventory:
             "signing": consumers("auth", "token_signing.pem"),
             "verification": consumers("records", "token_verification.pem"),
             "verify_url": f"http://127.0.0.1:{self._front('auth')}/verify",
+            "use_urls": [
+                f"http://127.0.0.1:{self.state.ports[instance_port_name('records', machine)]}/records/1"
+                for machine in APPLICATION_MACHINES
+            ],
         }
 
     def _isolation(self, service: str) -> dict[str, Any]:
