@@ -158,6 +158,7 @@ def test_authentication_system_down_can_renew_keys_and_certificates(example: Pat
         assert keys is not None and host.certificates
         assert keys.login_check in {check.id for check in service.checks.deep}
         assert {each.machine for each in keys.signing} == set(host.instances)
+        assert len(keys.use_urls) == len(keys.verification), "every verifier is asked by itself"
         assert any(check.type == "session" for check in service.checks.deep)
 
 
