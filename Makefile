@@ -3,6 +3,7 @@
 #   make drill        break the lab in five ways and recover it by the two runbooks for outages, with a report
 #   make drill-all    all eight runbooks with all their faults; about nine minutes on two CPUs
 #   make test         lint, sanity, packages, molecule, then unit, integration and drill tests
+#   make extended     the side ways of each runbook, minutes each
 #   make soak bench   what takes longer, or passes nothing
 PYTHON ?= python3
 VENV := .venv
@@ -14,7 +15,7 @@ JOBS ?= 2
 TIMES ?= 20
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup drill drill-all test lint sanity molecule unit integration pytest build soak bench clean
+.PHONY: setup drill drill-all extended test lint sanity molecule unit integration pytest build soak bench clean
 
 setup: $(VENV)/.ready
 
@@ -67,20 +68,24 @@ unit: setup
 	pytest tests/unit
 
 integration: setup
-	pytest -n $(JOBS) --dist loadfile -m 'not ssh' tests/integration
+	pytest -n $(JOBS) --dist loadfile -m 'not ssh and not extended' tests/integration
 	pytest -m ssh tests/integration
 
 # What is measured runs alone, and last, so that its closing line ends the output.
 pytest: setup
-	pytest -n $(JOBS) --dist loadfile -m 'not alone'
+	pytest -n $(JOBS) --dist loadfile -m 'not alone and not extended'
 	pytest -m alone
+
+# The side ways of each runbook: gates that close, kills at chosen steps, what others put back. Some twenty minutes.
+extended: setup
+	pytest -n $(JOBS) --dist loadfile -m extended
 
 build: setup
 	rm -rf dist
 	ansible-galaxy collection build --output-path dist
 	python -m build --wheel --outdir dist
 
-soak: setup
+soak: setup extended
 	python tests/soak/drills.py --times $(TIMES)
 	python tests/soak/kill_sweep.py
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import load_card
 from clinic_site import Finished, SeenStep, Site, finish, wait_for, watch_journal
+from codeblue.lab.faults import all_faults
 from codeblue.runner.collection import own_runbooks
 
 VICTIMS = ("runner", "playbook", "worker")
@@ -89,8 +90,17 @@ def timeline(site: Site, member: str) -> int:
     return int(row[0])
 
 
+def prepare(site: Site, fault: str) -> None:
+    """What has to be there before: a snapshot, as production has one from its schedule."""
+    wanted = all_faults()[fault].needs_snapshot
+    if wanted and not (site.database.exists() and site.store().snapshots(wanted[0])):
+        taken = site.codeblue("snapshot", "create", "-i", str(site.inventory), "--limit", ",".join(wanted), "--json")
+        assert taken.code == 0, taken.err
+
+
 def recover(site: Site, fault: str) -> Finished:
     """Break and recover without a kill."""
+    prepare(site, fault)
     site.lab.break_(fault)
     return site.run(RUNBOOKS[fault])
 
@@ -101,6 +111,7 @@ def kill_and_resume(site: Site, fault: str, kill: Kill) -> Resumed:
     :raises AssertionError: the run never came to that step, or something hung.
     """
     runbook = RUNBOOKS[fault]
+    prepare(site, fault)
     known = tuple(run.run_id for run in site.runs())
     site.lab.break_(fault)
     process = (

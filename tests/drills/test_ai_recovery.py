@@ -17,7 +17,7 @@ from clinic_site import Finished, Site, finish, wait_for
 from codeblue.lab.layout import APPLICATION_MACHINES, GATEWAY_UNIT, unit
 from codeblue.lab.releases import BAD_INFERENCE, GOOD, SLOW_INFERENCE
 
-pytestmark = [pytest.mark.lab, pytest.mark.drill]
+pytestmark = [pytest.mark.lab, pytest.mark.drill, pytest.mark.extended]
 
 RUNBOOK = "ai_service_unavailable"
 UNITS = tuple(unit("ai", machine) for machine in APPLICATION_MACHINES)

@@ -13,7 +13,7 @@ import pytest
 from clinic_site import Site
 from kill_and_resume import MOMENTS, VICTIMS, Kill, ended_well, kill_and_resume, settled_end_state
 
-pytestmark = [pytest.mark.lab, pytest.mark.drill]
+pytestmark = [pytest.mark.lab, pytest.mark.drill, pytest.mark.extended]
 
 SEED = int(os.environ.get("CODEBLUE_KILL_SEED", random.SystemRandom().randrange(100_000)))
 # Flag, choice, two switches or restores, two restarts, and four steps with a gate each: so many at least.

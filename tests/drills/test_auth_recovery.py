@@ -17,7 +17,7 @@ from codeblue.lab.gateway import LOGIN_PORT_NAME
 from codeblue.lab.layout import APPLICATION_MACHINES, GATEWAY_UNIT, unit
 from codeblue.lab.secrets import PROBE_ACCOUNT, read_secret
 
-pytestmark = [pytest.mark.lab, pytest.mark.drill]
+pytestmark = [pytest.mark.lab, pytest.mark.drill, pytest.mark.extended]
 
 RUNBOOK = "authentication_system_down"
 FAULTS = ("auth_signing_key_wrong", "auth_process_dead", "auth_certificate_expired")

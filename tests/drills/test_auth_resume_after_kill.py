@@ -13,7 +13,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._session_tokens 
 from clinic_site import Site
 from kill_and_resume import MOMENTS, VICTIMS, Kill, ended_well, kill_and_resume, settled_end_state
 
-pytestmark = [pytest.mark.lab, pytest.mark.drill]
+pytestmark = [pytest.mark.lab, pytest.mark.drill, pytest.mark.extended]
 
 SEED = int(os.environ.get("CODEBLUE_KILL_SEED", random.SystemRandom().randrange(100_000)))
 # The rotation as a whole, four keys and four restarts; the renewal as a whole and its one change; so many at least.

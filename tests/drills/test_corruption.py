@@ -11,7 +11,7 @@ from clinic_site import Site
 from codeblue.lab.postgresql import DATABASE
 from kill_and_resume import Kill, ended_well, kill_and_resume
 
-pytestmark = [pytest.mark.lab, pytest.mark.drill]
+pytestmark = [pytest.mark.lab, pytest.mark.drill, pytest.mark.extended]
 
 RUNBOOK = "data_corruption_detected"
 DAMAGED = (

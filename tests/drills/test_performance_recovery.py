@@ -17,7 +17,7 @@ from codeblue.lab.postgresql import DATABASE
 from codeblue.lab.releases import GOOD, SLOW_RECORDS
 from kill_and_resume import Kill, ended_well, kill_and_resume, settled_end_state
 
-pytestmark = [pytest.mark.lab, pytest.mark.drill]
+pytestmark = [pytest.mark.lab, pytest.mark.drill, pytest.mark.extended]
 
 RUNBOOK = "performance_degradation"
 

@@ -15,6 +15,7 @@ from codeblue.lab import Lab
 from drill_support import codeblue
 
 pytestmark = [
+    pytest.mark.extended,
     pytest.mark.lab,
     pytest.mark.drill,
     pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("nft"), reason="only root with nft may filter"),

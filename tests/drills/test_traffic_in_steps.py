@@ -8,7 +8,7 @@ import pytest
 from clinic_site import Finished, Site, wait_for
 from codeblue.lab.layout import GATEWAY_UNIT, unit
 
-pytestmark = [pytest.mark.lab, pytest.mark.drill]
+pytestmark = [pytest.mark.lab, pytest.mark.drill, pytest.mark.extended]
 
 PLAY = """\
 - name: Shift of traffic

@@ -17,7 +17,7 @@ import pytest
 from clinic_site import Finished, Site, finish, wait_for, watch_journal
 from test_canary import traces
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.extended]
 
 RUNBOOK = "authentication_system_down"
 _PRIVATE = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----\n(.+?)-----END", re.DOTALL)

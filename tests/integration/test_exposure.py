@@ -18,7 +18,7 @@ import pytest
 from clinic_site import Finished, SeenStep, Site, finish, wait_for, watch_journal
 from codeblue.lab.secrets import PROBE_ACCOUNT, read_secret
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.extended]
 
 RUNBOOK = "hipaa_compliance_violation"
 _LARGEST = 64 * 1024 * 1024
