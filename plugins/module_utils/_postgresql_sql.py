@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
 import selectors
+import time
 import typing as t
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._deadline import Deadline
@@ -84,6 +86,10 @@ def identifier(name: str) -> str:
     if not name or "\0" in name or "\n" in name:
         raise CodeblueError("%r is no name for PostgreSQL" % name)
     return '"%s"' % name.replace('"', '""')
+
+
+_ROOM_SECONDS = 10.0
+_ROOM_PAUSE = 0.05
 
 
 class PsqlSession:
@@ -260,3 +266,28 @@ def _kind_of(complaint: str) -> str:
         if any(sign in complaint for sign in signs):
             return kind
     return "other"
+
+
+@contextlib.contextmanager
+def session_when_there_is_room(login: Login, deadline: Deadline) -> t.Iterator[PsqlSession]:
+    """A session; a server that is full is asked again for some seconds.
+
+    The places that are kept for superusers are few, and what is being refused holds one for a moment.
+
+    :raises SqlUnavailable: no session can be had.
+    """
+    patience = deadline.within(_ROOM_SECONDS)
+    session = PsqlSession(login, deadline)
+    while True:
+        try:
+            session.__enter__()
+            break
+        except SqlUnavailable as error:
+            if error.kind != "too_many_connections" or patience.expired:
+                raise
+        time.sleep(_ROOM_PAUSE)
+        session = PsqlSession(login, deadline)
+    try:
+        yield session
+    finally:
+        session.close()

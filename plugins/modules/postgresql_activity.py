@@ -107,13 +107,13 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._deadline import
 from ansible_collections.codeblue.recovery.plugins.module_utils._host_module import run_look_module
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_activity import look_at_activity
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_member import Login
-from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_sql import PsqlSession
+from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_sql import session_when_there_is_room
 
 
 def look(params: t.Dict[str, t.Any]) -> t.Dict[str, t.Any]:
     """One session, several looks."""
     deadline = Deadline(params["timeout"])
-    with PsqlSession(Login.from_params(params), deadline) as sql:
+    with session_when_there_is_room(Login.from_params(params), deadline) as sql:
         return look_at_activity(sql, params["service_roles"], params["watch"], params["idle_seconds"], deadline)
 
 

@@ -135,13 +135,16 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_sess
     look_at_sessions,
     set_connection_limits,
 )
-from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_sql import PsqlSession
+from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_sql import (
+    PsqlSession,
+    session_when_there_is_room,
+)
 
 
 def perform(params: t.Dict[str, t.Any], context: StepContext) -> StepOutcome:
     """End or release."""
     deadline = Deadline(params["timeout"])
-    with PsqlSession(Login.from_params(params), deadline) as sql:
+    with session_when_there_is_room(Login.from_params(params), deadline) as sql:
         if params["state"] == "released":
             return _release(sql, params, context)
         return _end(sql, params, context, deadline)

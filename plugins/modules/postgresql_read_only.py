@@ -112,7 +112,7 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_read
     overriding_roles,
     set_read_only,
 )
-from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_sql import PsqlSession
+from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_sql import session_when_there_is_room
 
 _SETTING = "default_transaction_read_only"
 
@@ -122,7 +122,7 @@ def perform(params: t.Dict[str, t.Any], context: StepContext) -> StepOutcome:
     deadline = Deadline(params["timeout"])
     previous = None if params["previous"] == "none" else params["previous"]
     wanted = "on" if params["state"] == "read_only" else previous
-    with PsqlSession(Login.from_params(params), deadline) as sql:
+    with session_when_there_is_room(Login.from_params(params), deadline) as sql:
         before = look_at_database(sql, params["name"])
         overriding = overriding_roles(sql, params["name"]) if wanted == "on" else []
         if overriding:

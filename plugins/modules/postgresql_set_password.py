@@ -99,7 +99,7 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_pass
     set_password,
 )
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_sessions import wait_until_gone
-from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_sql import PsqlSession
+from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_sql import session_when_there_is_room
 
 
 def perform(params: t.Dict[str, t.Any], context: StepContext) -> StepOutcome:
@@ -107,7 +107,7 @@ def perform(params: t.Dict[str, t.Any], context: StepContext) -> StepOutcome:
     deadline = Deadline(params["timeout"])
     role, verifier = params["role"], params["verifier"]
     check_verifier(verifier)
-    with PsqlSession(Login.from_params(params), deadline) as sql:
+    with session_when_there_is_room(Login.from_params(params), deadline) as sql:
         before = look_at_password(sql, role, verifier)
         # A step that was cut off between the change and the sessions goes on with the sessions.
         resumed = context.before_first_attempt is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -136,6 +137,25 @@ def test_admin_gets_in_when_every_place_is_taken(shared: Cluster) -> None:
     assert status["sessions"][0]["user"] == "leak"
     arguments = {**shared.login("db1"), "users": ["leak"], "idle_seconds": 0, "step": shared.step()}
     assert run_module("postgresql_end_sessions", arguments).result["ended"] == len(held)
+
+
+def test_a_server_without_a_place_for_anybody_is_asked_again(shared: Cluster) -> None:
+    """The places for superusers are taken as well, and the first of them is given back after a second."""
+    shared.sql("db1", f"CREATE ROLE hoarder LOGIN PASSWORD '{PASSWORD}'")
+    held = []
+    with pytest.raises(psycopg.OperationalError):
+        while True:
+            held += _idle(shared, "hoarder", 1)
+    reserved = []
+    with pytest.raises(psycopg.OperationalError, match="too many clients"):
+        while True:
+            reserved.append(shared.connect("db1"))
+    threading.Timer(1.0, reserved[0].close).start()
+    arguments = {**shared.login("db1"), "users": ["hoarder"], "idle_seconds": 0, "step": shared.step()}
+    done = run_module("postgresql_end_sessions", arguments).result
+    assert done["ended"] == len(held)
+    for connection in reserved[1:]:
+        connection.close()
 
 
 def test_password_by_verifier_leaves_no_trace(shared: Cluster) -> None:
