@@ -236,7 +236,7 @@ def test_no_secret_is_in_an_argument_a_log_or_the_inventory(directory: Path) -> 
     lab = Lab(directory)
     lab.up()
     secrets = {path: path.read_text().strip() for path in lab.layout.secrets.glob("*.password")}
-    assert len(secrets) == 7
+    assert len(secrets) == 8
     assert all(path.stat().st_mode & 0o077 == 0 for path in secrets)
     arguments = " ".join(
         Path(f"/proc/{found.pid}/cmdline").read_bytes().decode(errors="replace") for found in alive(directory)
