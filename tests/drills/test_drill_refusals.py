@@ -111,7 +111,7 @@ def test_two_drills_do_not_share_a_lab(lab: Lab) -> None:
     ("arguments", "said"),
     [
         (("drill",), "RUNBOOK or --all"),
-        (("drill", "--all", "--fault", "primary_dead"), "--fault"),
+        (("drill", "--all", "--fault", "fire"), "no card names the fault"),
         (("drill", "database_conection_failure"), "database_connection_failure"),
         (("drill", "database_connection_failure", "--fault", "fire"), "primary_dead"),
         (("drill", "database_connection_failure", "--fault", "replication_stopped"), "takes nothing away"),
