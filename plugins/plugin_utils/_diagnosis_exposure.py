@@ -143,6 +143,7 @@ def extract_call(
         "content": content,
         "timeout": _SCAN_SECONDS,
         **({"since": since} if since else {}),
+        **({"resource": policy.access_resource} if policy.access_resource else {}),
     }
     return MachineCall(machine, "codeblue.recovery.access_extract", arguments, _CALL_SECONDS)
 

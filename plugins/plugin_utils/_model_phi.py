@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ class PhiPolicy:
     :param ignore: expressions of values that are no patient's.
     :param refused_requests: paths that must be refused without a credential, on every instance and from outside.
     :param access_logs: machine -> files that say who was given what.
+    :param access_resource: for logs that name no patients: a regular expression with a group `resource` for what in a
+        path tells one patient's data from another's.
     :param access_fields: our name of a field -> the log's own.
     :param log_shipping: machine -> the process that sends logs elsewhere; off while logs hold patients.
     :param blocked_paths_file: on the gateway's machine: paths that its frontend refuses, see the card.
@@ -39,6 +42,7 @@ class PhiPolicy:
     refused_requests: tuple[str, ...] = ()
     access_logs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     access_format: str = "json"
+    access_resource: str | None = None
     access_fields: Mapping[str, str] = field(default_factory=dict)
     log_shipping: Mapping[str, Process] = field(default_factory=dict)
     blocked_paths_file: str | None = None
@@ -64,6 +68,7 @@ def read_phi(values: TypedMapping, inventory_names: Collection[str]) -> PhiPolic
         refused_requests=values.texts("refused_requests"),
         access_logs={name: logs.texts(name) for name in logs.names()} if logs is not None else {},
         access_format=values.choice("access_format", ACCESS_FORMATS, default="json"),
+        access_resource=_resource(values),
         access_fields=_pairs(values, "access_fields"),
         log_shipping={machine: read_process(item) for machine, item in values.children("log_shipping")},
         blocked_paths_file=values.optional_text("blocked_paths_file"),
@@ -101,3 +106,16 @@ def read_phi(values: TypedMapping, inventory_names: Collection[str]) -> PhiPolic
 def _pairs(values: TypedMapping, key: str) -> dict[str, str]:
     child = values.optional_child(key)
     return {name: child.text(name) for name in child.names()} if child is not None else {}
+
+
+def _resource(values: TypedMapping) -> str | None:
+    text = values.optional_text("access_resource")
+    if text is not None:
+        try:
+            if "resource" not in re.compile(text).groupindex:
+                values.problem(
+                    "access_resource", "has no group of that name, write it like /records/(?P<resource>[0-9]+)"
+                )
+        except re.error as error:
+            values.problem("access_resource", f"is no regular expression: {error}")
+    return text
