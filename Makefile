@@ -9,8 +9,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CACHE := $(CURDIR)/.cache
-# Workers of pytest. A worker keeps a file of tests to itself, because a file shares its lab.
-JOBS ?= 2
+# Workers of pytest, and molecule scenarios side by side. A worker keeps a file of tests to itself: it shares a lab.
+JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n > 4 ? 4 : n < 2 ? 2 : n)))
 # How often `make soak` repeats each drill.
 TIMES ?= 20
 export PATH := $(CURDIR)/$(BIN):$(PATH)
