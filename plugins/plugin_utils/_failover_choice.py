@@ -85,7 +85,8 @@ def choose_failover(
     standby = _best_standby(primary, members)
     loss = _loss(primary, standby, first_failed_at, now) if standby is not None else _UNKNOWN
     within_rpo = loss.in_step is True or (loss.seconds is not None and loss.seconds <= rpo)
-    path, then, reason = _path(primary, standby, loss, within_rpo, managed_by)
+    lost = all(look.unreachable is None and look.disk_usable is False for look in members.values())
+    path, then, reason = _path(primary, standby, loss, within_rpo, managed_by, lost)
     return FailoverChoice(
         path=path,
         if_that_fails=then,
@@ -187,7 +188,12 @@ def _seconds(primary: MemberLook, standby: MemberLook, first_failed_at: float | 
 
 
 def _path(
-    primary: MemberLook, standby: MemberLook | None, loss: _Loss, within_rpo: bool, managed_by: str | None
+    primary: MemberLook,
+    standby: MemberLook | None,
+    loss: _Loss,
+    within_rpo: bool,
+    managed_by: str | None,
+    lost: bool,
 ) -> tuple[str, str | None, str]:
     """Path, the next path when that fails, and why."""
     if managed_by is not None:
@@ -195,7 +201,10 @@ def _path(
     if standby is None:
         if primary.disk_usable:
             return "start_primary", None, "no standby answers, and the old primary's disk can be used"
-        return "restore", None, "no standby answers and no data directory can be used: a snapshot has to be restored"
+        if lost:
+            return "restore", None, "no data directory of any member can be used: a snapshot has to be restored"
+        # A member that is silent may have everything that was committed.
+        return "refuse", None, "no standby answers, and whether a member's disk can be used is not known"
     if loss.in_step:
         return "promote", None, f"{standby.machine} has everything that was committed on {primary.machine}"
     extent = _extent(loss)
