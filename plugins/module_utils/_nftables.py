@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from ansible_collections.codeblue.recovery.plugins.module_utils._deadline import Deadline
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
 from ansible_collections.codeblue.recovery.plugins.module_utils._intrusion import Network
-from ansible_collections.codeblue.recovery.plugins.module_utils._marked_probe import MARK
+from ansible_collections.codeblue.recovery.plugins.module_utils._marked_connection import MARK
 from ansible_collections.codeblue.recovery.plugins.module_utils._run_command import CommandResult, run_command
 
 _PLACES = ("/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft", "/usr/local/sbin/nft")

@@ -9,7 +9,7 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._deadline import Deadline
-from ansible_collections.codeblue.recovery.plugins.module_utils._marked_probe import marked_connection
+from ansible_collections.codeblue.recovery.plugins.module_utils._marked_connection import marked_connection
 from ansible_collections.codeblue.recovery.plugins.module_utils._proc import (
     STOPPED,
     ZOMBIE,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import configparser
 import importlib.util
 import os
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 
+from codeblue.runner.ansible_cfg import configured
 from codeblue.runner.nearest import nearest
 
 OWN_COLLECTION = "codeblue.recovery"
@@ -89,38 +88,11 @@ def configured_paths(environment: Mapping[str, str], directory: Path) -> list[st
     text = environment.get("ANSIBLE_COLLECTIONS_PATH") or environment.get("ANSIBLE_COLLECTIONS_PATHS")
     base = directory
     if not text:
-        configuration = _configuration_file(environment, directory)
-        if configuration is not None:
-            text, base = _path_setting(configuration), configuration.parent
+        setting = configured(environment, directory, "defaults", "collections_path", "collections_paths")
+        if setting is not None:
+            text, base = setting.value.replace("{{CWD}}", str(Path.cwd())), setting.file.parent
     places = text.split(os.pathsep) if text else list(_DEFAULT_PATHS)
     return [str((base / Path(place.strip()).expanduser()).absolute()) for place in places if place.strip()]
-
-
-def _configuration_file(environment: Mapping[str, str], directory: Path) -> Path | None:
-    """The ansible.cfg that ansible-core will read (find_ini_config_file in its config/manager.py)."""
-    named = environment.get("ANSIBLE_CONFIG")
-    candidates = [Path(named).expanduser()] if named else []
-    if candidates and candidates[0].is_dir():
-        candidates = [candidates[0] / "ansible.cfg"]
-    if not directory.stat().st_mode & stat.S_IWOTH:
-        candidates.append(directory / "ansible.cfg")
-    candidates += [Path("~/.ansible.cfg").expanduser(), Path("/etc/ansible/ansible.cfg")]
-    return next((path.absolute() for path in candidates if path.is_file() and os.access(path, os.R_OK)), None)
-
-
-def _path_setting(configuration: Path) -> str | None:
-    parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=(";",))
-    try:
-        parser.read(configuration, encoding="utf-8")
-    except (configparser.Error, UnicodeDecodeError) as error:
-        first = str(error).splitlines()[0]
-        raise BadInput(
-            f"{configuration}: cannot be read: {first}", "mend it, or name another by ANSIBLE_CONFIG"
-        ) from error
-    for key in ("collections_path", "collections_paths"):
-        if parser.has_option("defaults", key):
-            return parser.get("defaults", key).replace("{{CWD}}", str(Path.cwd()))
-    return None
 
 
 def own_runbooks() -> list[Runbook]:

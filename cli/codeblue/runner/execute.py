@@ -13,6 +13,7 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._errors import C
 
 from codeblue.output.messages import Branch, Budget, Failure, Message, Output, Started, Step, Summary, Warned
 from codeblue.runner.ansible import Command, StoppedBeforeStart, Stopper, run_ansible
+from codeblue.runner.ansible_cfg import inventory_plugins
 from codeblue.runner.environment import ansible_environment
 from codeblue.runner.events import EventReader
 from codeblue.runner.extra_vars import Handover, Literals, VariablesFile, names_of, secrets_of
@@ -30,6 +31,8 @@ if t.TYPE_CHECKING:
 
 # The import and the first query of the state store; it has had the whole run for that.
 _RECORD_SECONDS = 30.0
+# How long after the diagnosis the budget is told when nothing was changed yet.
+_BUDGET_AFTER_SECONDS = 3.0
 
 
 def execute(request: Request, output: Output) -> Summary:
@@ -76,6 +79,9 @@ class _Execution:
             collections=request.collections,
             pass_names=request.pass_env,
         )
+        plugins = inventory_plugins(environment, request.directory)
+        if plugins is not None:
+            environment["ANSIBLE_INVENTORY_ENABLED"] = plugins
         stopper = Stopper(request.run_id, lambda: self._emit(Warned("stopping ansible-playbook and its workers")))
         with Workspace(request.run_id) as workspace, stopper:
             self._handover = Handover(workspace.path)
@@ -158,9 +164,13 @@ class _Execution:
             # Ansible has read them. From here on its errors could quote the lines that they stand in.
             self._handover.close()
         self._reader.read(event)
-        if self._reader.steps_of_stages and self._request.mode != "plan":
-            # Not before the first step: on a small machine it would take the time from ansible-playbook's own imports.
+        if self._request.mode == "plan":
+            return
+        # On a small machine it would take the time from what leads to the first change.
+        if self._reader.first_accepted_at is not None:
             self._background.start()
+        elif self._reader.steps_of_stages:
+            self._background.start_within(_BUDGET_AFTER_SECONDS)
 
     def _judge(self, code: int, stopped: bool) -> Outcome:
         if self._request.mode == "plan":

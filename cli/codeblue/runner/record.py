@@ -99,13 +99,25 @@ class Background:
     def __init__(self, work: t.Callable[[], None]) -> None:
         self._work = work
         self._thread: threading.Thread | None = None
+        self._timer: threading.Timer | None = None
+        self._starting = threading.Lock()
         self.error: CodeblueError | None = None
 
     def start(self) -> None:
         """Start it, once. Not before ansible-playbook was forked: a fork must not copy a held import lock."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="codeblue-background", daemon=True)
-            self._thread.start()
+        if self._timer is not None:
+            self._timer.cancel()
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="codeblue-background", daemon=True)
+                self._thread.start()
+
+    def start_within(self, seconds: float) -> None:
+        """Start it after so long, unless `start` comes first."""
+        if self._timer is None and self._thread is None:
+            self._timer = threading.Timer(seconds, self.start)
+            self._timer.daemon = True
+            self._timer.start()
 
     def wait(self, seconds: float) -> None:
         """Wait for the end of it."""
