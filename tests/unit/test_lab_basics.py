@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError, Refused
-from codeblue.lab import Lab, processes
+from codeblue.lab import Lab, ports, processes
 from codeblue.lab.clinic import triage_model
 from codeblue.lab.files import write_json, write_text
 from codeblue.lab.layout import Layout, default_directory
-from codeblue.lab.ports import choose_ports, is_free
+from codeblue.lab.ports import choose_ports, give_back, is_free
 from codeblue.lab.processes import MARKER, ProcessIdentity
 from codeblue.lab.state import LabState, exclusive
 from codeblue.lab.supervisor import Program
@@ -85,10 +85,31 @@ def test_a_stopped_process_is_ended_too() -> None:
         assert processes.end([found], signal.SIGTERM, 2.0) == []
 
 
-def test_ports_are_distinct_and_free() -> None:
-    chosen = choose_ports([f"port{number}" for number in range(50)])
+def test_ports_are_distinct_and_free(tmp_path: Path) -> None:
+    chosen = choose_ports([f"port{number}" for number in range(50)], tmp_path)
     assert len(set(chosen.values())) == 50
     assert all(20000 <= port <= 32000 and is_free(port) for port in chosen.values())
+
+
+def test_a_port_of_another_lab_is_not_taken_while_its_server_is_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(ports, "_LAST", 20001)
+    here, there = tmp_path / "here", tmp_path / "there"
+    for directory in (here, there):
+        directory.mkdir()
+    both = choose_ports(["first", "second"], here)
+    with pytest.raises(CodeblueError, match="no free port"):
+        choose_ports(["third"], there)
+    give_back([both["first"]], there)
+    with pytest.raises(CodeblueError, match="no free port"):
+        choose_ports(["third"], there)
+    give_back([both["first"]], here)
+    assert choose_ports(["third"], there)["third"] == both["first"]
+    there.rmdir()
+    assert choose_ports(["fourth"], here)["fourth"] in both.values()
 
 
 def test_a_port_in_use_is_not_free() -> None:

@@ -221,7 +221,7 @@ class Lab:
                 "choose a directory below /var/tmp with --dir",
             )
         state.os_user = user.pw_name
-        state.ports = _choose_ports()
+        state.ports = _choose_ports(layout.root)
         state.binaries = find_binaries(layout, postgresql_bin_dir)
         state.save(layout)
         parts = Parts(layout, state)
@@ -265,6 +265,11 @@ class Lab:
             remove_leftover_segment(self.layout.data_dir(member))
 
     def _remove(self) -> None:
+        from codeblue.lab.ports import give_back
+
+        state = _load_if_readable(self.layout)
+        if state is not None:
+            give_back(state.ports.values(), self.layout.root)
         # Last of all what says that this is a lab, so that an interrupted removal can be repeated.
         for entry in self.layout.root.iterdir():
             if entry == self.layout.state_file:
@@ -341,14 +346,21 @@ def _start_standby(parts: Parts) -> None:
     parts.postgresql.wait_for_role(standby, "standby")
 
 
-def _choose_ports() -> dict[str, int]:
+def _choose_ports(owner: Path) -> dict[str, int]:
     from codeblue.lab.gateway import FRONTS, LOGIN_PORT_NAME, front_port_name, instance_port_name
     from codeblue.lab.ports import choose_ports
     from codeblue.lab.postgresql import PORT_NAMES
 
     instances = [instance_port_name(service, machine) for service in SERVICES for machine in APPLICATION_MACHINES]
     return choose_ports(
-        [*PORT_NAMES.values(), *(front_port_name(front) for front in FRONTS), *instances, LOGIN_PORT_NAME, MONITOR_UNIT]
+        [
+            *PORT_NAMES.values(),
+            *(front_port_name(front) for front in FRONTS),
+            *instances,
+            LOGIN_PORT_NAME,
+            MONITOR_UNIT,
+        ],
+        owner,
     )
 
 
