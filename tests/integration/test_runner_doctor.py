@@ -34,7 +34,12 @@ def _inventory(path: Path, services: dict[str, t.Any]) -> str:
     local = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
     content = {
         "all": {
-            "vars": {"codeblue_environment": "lab", "loopback": "127.0.0.1", **local},
+            "vars": {
+                "codeblue_environment": "lab",
+                "codeblue_snapshot_recipients": ["age1lvyvwawkr0mcnnnncaghunadrqkmuf9e6507x9y920xxpp866cnql7dp2z"],
+                "loopback": "127.0.0.1",
+                **local,
+            },
             "children": {
                 "codeblue_machines": {"hosts": {"lb1": {}, "lb2": {"ansible_connection": "ssh", "ansible_port": 1}}},
                 "codeblue_services": {"hosts": services},
@@ -55,6 +60,7 @@ def test_a_sound_inventory_and_a_machine_that_does_not_answer(controller: Contro
     assert ended.code == 0, ended.out
     assert _lines(ended, "inventory") == [("ok", "2 services, 2 machines")]
     assert _lines(ended, "recovery order") == [("ok", "inner → outer")]
+    assert [status for status, _text in _lines(ended, "needs")] == ["ok"]
     controller.variables["ANSIBLE_TIMEOUT"] = "3"
     reached = controller.codeblue("doctor", "-i", inventory, "--reach", "--json")
     assert reached.code == 2
@@ -78,6 +84,18 @@ def test_what_is_wrong_in_an_inventory_is_named(controller: Controller, tmp_path
     ended = controller.codeblue("doctor", "-i", _inventory(tmp_path / "undefined.json", {"a": undefined}), "--json")
     assert ended.code == 2
     assert "'nowhere' is undefined" in " ".join(text for _status, text in _lines(ended, "inventory"))
+
+
+def test_a_key_that_an_operation_needs_is_missed(controller: Controller, tmp_path: Path) -> None:
+    inventory = _inventory(
+        tmp_path / "hosts.json", {"front": {**_gateway("lb1", []), "codeblue_snapshot_recipients": []}}
+    )
+    ended = controller.codeblue("doctor", "-i", inventory, "--no-criteria", "--json")
+    assert ended.code == 4
+    text = "snapshot_services: front has no codeblue_snapshot_recipients: no snapshot is taken"
+    assert _lines(ended, "needs") == [("warning", text)]
+    (need,) = ended.of_type("need")
+    assert (need["wanted_by"], need["services"], need["severity"]) == ("snapshot_services", ["front"], "needed")
 
 
 def test_no_group_and_no_file(controller: Controller, tmp_path: Path) -> None:

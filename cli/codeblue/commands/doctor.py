@@ -14,6 +14,7 @@ from codeblue.runner.options import inventory_option, json_option
 
 if TYPE_CHECKING:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._detection_survey import Survey
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._inventory_needs import Lack
     from codeblue.doctor.finding import Finding
 
 
@@ -31,9 +32,9 @@ def command(inventory: tuple[str, ...], reach: bool, criteria: bool | None, clos
     """Check what an emergency will need.
 
     Versions, the collection and stale copies of it, cards, the state store, keys, spool, outbox, anchors, notices of
-    breaches, runs that
-    were left open, and with -i the inventory, and the criteria of all runbooks over its checks: which runbook would
-    be called for now. Nothing is changed.
+    breaches, runs that were left open. With -i also the inventory, which keys it lacks for which runbook or operation
+    and what those cannot do without them, and the criteria of all runbooks over its checks: which runbook would be
+    called for now. Nothing is changed.
 
     \b
     codeblue doctor -i production.yml --reach
@@ -48,10 +49,11 @@ def command(inventory: tuple[str, ...], reach: bool, criteria: bool | None, clos
     if criteria and not inventory:
         raise click.UsageError("--criteria needs -i INVENTORY")
     coloured = colours_wanted(sys.stdout)
-    signs = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "failed": ("✗", "bold red")}
+    signs = {"ok": ("✓", "green"), "note": ("·", "dim"), "warning": ("!", "yellow"), "failed": ("✗", "bold red")}
     findings = []
     surveys: list[Survey] = []
-    for finding in _findings(inventory, reach, criteria, close, surveys):
+    missed: list[Lack] = []
+    for finding in _findings(inventory, reach, criteria, close, surveys, missed):
         findings.append(finding)
         if as_json:
             click.echo(json.dumps({"message_type": "finding", **dataclasses.asdict(finding)}, ensure_ascii=False))
@@ -62,6 +64,8 @@ def command(inventory: tuple[str, ...], reach: bool, criteria: bool | None, clos
             click.echo(f"    {finding.hint}")
     exit_code = exit_code_of(findings)
     if as_json:
+        for lack in missed:
+            click.echo(json.dumps({"message_type": "need", **lack.as_dict()}, ensure_ascii=False))
         for survey in surveys:
             click.echo(json.dumps({"message_type": "criteria", **survey.as_dict()}, ensure_ascii=False))
         counts = {status: sum(finding.status == status for finding in findings) for status in signs}
@@ -70,11 +74,18 @@ def command(inventory: tuple[str, ...], reach: bool, criteria: bool | None, clos
 
 
 def _findings(
-    inventory: tuple[str, ...], reach: bool, criteria: bool | None, close: bool, surveys: list[Survey]
+    inventory: tuple[str, ...],
+    reach: bool,
+    criteria: bool | None,
+    close: bool,
+    surveys: list[Survey],
+    missed: list[Lack],
 ) -> Iterator[Finding]:
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._inventory_needs import lacks
     from codeblue.doctor import breaches, installation, state
     from codeblue.doctor import inventory as inventories
     from codeblue.doctor.criteria import criteria_findings, evaluate_criteria, load_own_cards
+    from codeblue.doctor.needs import needs_findings
     from codeblue.runner.record import open_record
     from codeblue.runner.request import inventory_sources
 
@@ -98,6 +109,9 @@ def _findings(
         look = inventories.InventoryCheck(sources, here)
         yield from look.findings()
         schedule = look.schedule
+        if look.services:
+            missed += lacks(look.variables, look.machines)
+            yield from needs_findings(missed, len(look.services))
         if reach:
             yield from inventories.check_reach(sources, here)
         if look.services and criteria is not False:

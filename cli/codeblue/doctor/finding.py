@@ -6,9 +6,9 @@ import typing as t
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-Status = t.Literal["ok", "warning", "failed"]
+Status = t.Literal["ok", "note", "warning", "failed"]
 
-EXIT_CODES: dict[Status, int] = {"ok": 0, "warning": 4, "failed": 2}
+EXIT_CODES: dict[Status, int] = {"ok": 0, "note": 0, "warning": 4, "failed": 2}
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,11 @@ class Finding:
 
 def ok(check: str, text: str) -> Finding:
     return Finding(check, "ok", text)
+
+
+def note(check: str, text: str, hint: str | None = None) -> Finding:
+    """Worth knowing; nothing has to be done about it."""
+    return Finding(check, "note", text, hint)
 
 
 def warning(check: str, text: str, hint: str | None = None) -> Finding:

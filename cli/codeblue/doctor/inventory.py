@@ -36,7 +36,16 @@ _LOOK = [
             {
                 "name": "Names",
                 "ansible.builtin.debug": {
-                    "msg": {"all": "{{ groups['all'] }}", "machines": "{{ groups['codeblue_machines'] | default([]) }}"}
+                    "msg": {
+                        "all": "{{ groups['all'] }}",
+                        "machines": "{{ groups['codeblue_machines'] | default([]) }}",
+                        "snapshot_directories": "{{ dict(found | map(attribute='inventory_hostname')"
+                        " | zip(found | map(attribute='codeblue_snapshot_directory'))) }}",
+                    }
+                },
+                "vars": {
+                    "found": "{{ groups['codeblue_machines'] | default([]) | map('extract', hostvars)"
+                    " | selectattr('codeblue_snapshot_directory', 'defined') }}"
                 },
                 "run_once": True,
             },
@@ -71,6 +80,8 @@ class InventoryCheck:
         self._directory = directory
         #: The services, once `findings` was gone through; empty when anything is wrong with them.
         self.services: dict[str, Service] = {}
+        #: What its machines say about themselves, as far as a runbook needs it.
+        self.machines: dict[str, dict[str, t.Any]] = {}
         #: All variables of the services that begin with `codeblue_`, as Ansible resolved them.
         self.variables: dict[str, dict[str, t.Any]] = {}
 
@@ -103,6 +114,8 @@ class InventoryCheck:
         if not results.failed:
             self.services = dict(services)
             machines = results.values.get("", {}).get("machines", [])
+            directories = results.values.get("", {}).get("snapshot_directories", {})
+            self.machines = {name: {"codeblue_snapshot_directory": place} for name, place in directories.items()}
             yield ok("inventory", f"{len(variables)} services, {len(machines)} machines")
             yield ok("recovery order", " → ".join(", ".join(wave) for wave in waves))
 
