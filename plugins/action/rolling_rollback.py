@@ -47,36 +47,53 @@ class ActionModule(StepAction):
         instances = with_releases(service)
         if not instances:
             raise BadInput(f"{self.target}: no instance has a release_root", "name it in codeblue_host.instances")
-        good = self._choice(service, instances, bad, reason)
+        good, late = self._choice(service, instances, bad, reason)
         if not self.check_mode:
             # Marked before the first switch: a crash in between must not make the bad version look good.
             run = self.open_run()
             run.store.mark_bad(service.name, KIND, bad, run.run_id, reason)
+        if good is None:
+            return {
+                "changed": False,
+                "rolled_back": {"service": service.name, "from": bad, "to": None},
+                "instances": [],
+                "codeblue": {"summary": f"no instance of {service.name} runs {bad}"},
+            }
         self._changed = False
-        for instance in instances:
+        for instance in late:
             self._one(service, instance, bad, good, reason, arguments["healthy_within"], len(instances) > 1)
         verb = "would roll back" if self.check_mode else "rolled back"
         return {
             "changed": self._changed,
             "rolled_back": {"service": service.name, "from": bad, "to": good},
-            "instances": [instance.machine for instance in instances],
+            "instances": [instance.machine for instance in late],
             "codeblue": {
-                "summary": f"{verb} {service.name} from {bad} to {good}, {len(instances)} instances one after the other"
+                "summary": f"{verb} {service.name} from {bad} to {good}, {len(late)} instances one after the other"
             },
         }
 
-    def _choice(self, service: Service, instances: list[Instance], bad: str, reason: str) -> str:
-        """To which version, written down before the first change, so that a resumed run does not go on from there."""
+    def _choice(
+        self, service: Service, instances: list[Instance], bad: str, reason: str
+    ) -> tuple[str | None, list[Instance]]:
+        """To which version, and which instances: those that run the bad one now.
+
+        Written down before the first change, so that a resumed run does not go on from what it has changed itself.
+
+        :returns: None and nobody when no instance runs the bad version.
+        """
 
         def choose(_run: t.Any = None) -> dict[str, t.Any]:
-            return {"changed": False, "to": self._previous(service, instances, bad)}
+            asked = self.look([list_call(each) for each in instances])
+            answers = {answer.machine: answer.result_or_raise() for answer in asked}
+            late = [machine for machine, answer in answers.items() if answer["before"]["current"] == bad]
+            good = self._previous(service, list(answers.values()), bad) if late else None
+            return {"changed": False, "to": good, "machines": late}
 
-        if self.check_mode:
-            return str(choose()["to"])
-        kept = self.local_change("choose", {"from": bad, "reason": reason}, choose)
-        return str(kept["to"])
+        decision = {"from": bad, "reason": reason}
+        kept = choose() if self.check_mode else self.local_change("choose", decision, choose)
+        return kept["to"], [each for each in instances if each.machine in kept["machines"]]
 
-    def _previous(self, service: Service, instances: list[Instance], bad: str) -> str:
+    def _previous(self, service: Service, answers: list[dict[str, t.Any]], bad: str) -> str:
         """The version that ran before, is on every instance, and is not marked bad.
 
         :raises CodeblueError: there is none.
@@ -85,7 +102,6 @@ class ActionModule(StepAction):
         if not self.check_mode:
             run = self.open_run()
             marked = {each.version for each in run.store.bad_versions(service.name, KIND)}
-        answers = [answer.result_or_raise() for answer in self.look([list_call(each) for each in instances])]
         found = [candidate_of(service.name, answer, marked | {bad}) for answer in answers]
         for candidate in found:
             if candidate is not None and all(candidate.good in answer["available"] for answer in answers):

@@ -54,7 +54,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 rolled_back:
-  description: From which version to which.
+  description: From which version to which; C(to) is none when no instance ran it.
   returned: success
   type: dict
   sample: {service: records, from: 1.6.0, to: 1.1.0}
