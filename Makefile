@@ -50,19 +50,24 @@ lint: setup
 sanity: setup
 	python tests/sanity/run.py
 
-# A HOME of its own, so that no other copy of the collection is found before this one, and a clinic and a record of its
-# own. The clinic's path is short (unix sockets) and reachable for nobody, as whom PostgreSQL runs for root.
+# One clinic for the scenarios of the runbooks and one for those of the roles; every scenario heals it first. A HOME of its
+# own, so that no other copy of the collection is found before this one, and an account of its own for each scenario.
+# The clinic's path is short (unix sockets) and reachable for nobody, as whom PostgreSQL runs for root.
 MOLECULE_LAB := /var/tmp/cbm-$(shell id -u)-$(shell printf %s '$(CURDIR)' | cksum | cut -d ' ' -f 1)
-SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard extensions/molecule/*/molecule.yml)))
+SCENARIOS := $(filter-out default,$(notdir $(patsubst %/molecule.yml,%,$(wildcard extensions/molecule/*/molecule.yml))))
+ROLE_SCENARIOS := $(filter role_%,$(SCENARIOS))
+RUNBOOK_SCENARIOS := $(filter-out role_%,$(SCENARIOS))
 
-molecule: $(addprefix molecule-,$(SCENARIOS))
+molecule: molecule-runbooks molecule-roles
 
-molecule-%: setup
+molecule-runbooks: SCENARIO = $(RUNBOOK_SCENARIOS)
+molecule-roles: SCENARIO = $(ROLE_SCENARIOS)
+molecule-runbooks molecule-roles $(addprefix molecule-,$(SCENARIOS)): molecule-%: setup
 	rm -rf $(CACHE)/molecule/$*
 	mkdir -p $(CACHE)/molecule/$*/home
-	cd extensions && HOME=$(CACHE)/molecule/$*/home XDG_STATE_HOME=$(CACHE)/molecule/$*/state \
-	 CODEBLUE_SPOOL_DIR=$(CACHE)/molecule/$*/spool \
-	 CODEBLUE_LAB_DIR=$(MOLECULE_LAB)-$* molecule test --scenario-name $*
+	HOME=$(CACHE)/molecule/$*/home CODEBLUE_MOLECULE_STATE=$(CACHE)/molecule/$*/state \
+	 CODEBLUE_SPOOL_DIR=$(CACHE)/molecule/$*/spool CODEBLUE_LAB_DIR=$(MOLECULE_LAB)-$* \
+	 molecule test $(addprefix --scenario-name ,$(or $(SCENARIO),$*))
 
 unit: setup
 	pytest tests/unit
