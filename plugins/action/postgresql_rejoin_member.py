@@ -4,17 +4,13 @@
 
 from __future__ import annotations
 
-import re
 import typing as t
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, Refused
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import HostDatabase, Member
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._postgresql_arguments import member_arguments
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._primary import Members, find_primary
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Change, StepAction
-
-_START_SECONDS = 10.0
-_NO_SLOT_NAME = re.compile(r"[^a-z0-9_]")
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._rejoin_changes import rejoin_change, slot_of
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import StepAction
 
 
 class ActionModule(StepAction):
@@ -75,46 +71,6 @@ class ActionModule(StepAction):
     def _rejoin(
         self, database: HostDatabase, members: Members, member: Member, arguments: dict[str, t.Any]
     ) -> dict[str, t.Any]:
-        primary = members.primary
-        source: dict[str, t.Any] = {
-            "address": primary.address,
-            "port": primary.port,
-            "admin_user": database.admin_user,
-            "database": database.database,
-            "replication_user": database.replication_user,
-        }
-        if database.admin_passfile is not None:
-            # One file on the member's machine, with a line for each of the two roles.
-            source["admin_passfile"] = database.admin_passfile
-        return (
-            self.change(
-                Change(
-                    action=f"rejoin_{member.machine}",
-                    machine=member.machine,
-                    module="postgresql_rejoin",
-                    arguments={
-                        **member_arguments(database, member),
-                        "strategy": arguments["strategy"],
-                        "source": source,
-                        "slot": self._slot(members, member.machine, arguments["slot_prefix"]),
-                        "application_name": member.machine,
-                        "timeout": arguments["timeout"],
-                    },
-                    decision={"primary": primary.machine, "strategy": arguments["strategy"]},
-                    seconds=arguments["timeout"] + _START_SECONDS,
-                )
-            )
-            .checked()
-            .result
-        )
-
-    @staticmethod
-    def _slot(members: Members, machine: str, prefix: str) -> str:
-        """A slot that the primary keeps for this member already, else one named after it."""
-        named = _NO_SLOT_NAME.sub("_", machine.lower())
-        known = {
-            str(slot.get("name"))
-            for slot in members.status(members.primary.machine).get("slots") or []
-            if slot.get("type") == "physical"
-        }
-        return named if named in known and f"{prefix}{named}" not in known else f"{prefix}{named}"
+        slot = slot_of(members.status(members.primary.machine), member.machine, arguments["slot_prefix"])
+        change = rejoin_change(database, members.primary, member, slot, arguments["strategy"], arguments["timeout"])
+        return self.change(change).checked().result

@@ -65,12 +65,21 @@ def place_standby_signal(member: Member, data_dir: t.Optional[str] = None) -> bo
 
     :param data_dir: the member's own by default.
     """
-    directory = data_dir or member.data_dir
-    path = os.path.join(directory, "standby.signal")
-    if os.path.exists(path) or not os.access(os.path.join(directory, "PG_VERSION"), os.R_OK):
+    if not lacks_standby_signal(member, data_dir):
         return False
-    write_file(path, b"", 0o600, owner_of_server(member))
+    write_file(os.path.join(data_dir or member.data_dir, "standby.signal"), b"", 0o600, owner_of_server(member))
     return True
+
+
+def lacks_standby_signal(member: Member, data_dir: t.Optional[str] = None) -> bool:
+    """The server would not start as a standby; a directory that is gone lacks nothing.
+
+    :param data_dir: the member's own by default.
+    """
+    directory = data_dir or member.data_dir
+    return not os.path.exists(os.path.join(directory, "standby.signal")) and os.access(
+        os.path.join(directory, "PG_VERSION"), os.R_OK
+    )
 
 
 def owner_of_server(member: Member) -> t.Optional[t.Tuple[int, int]]:

@@ -8,12 +8,15 @@ import json
 import os
 import signal
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._atomic_file import sync_directory, write_file
 from ansible_collections.codeblue.recovery.plugins.module_utils._deadline import Deadline
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError, Refused
-from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_config import place_standby_signal
+from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_config import (
+    lacks_standby_signal,
+    place_standby_signal,
+)
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_member import Member
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_processes import (
     port_accepts,
@@ -90,6 +93,25 @@ def look_at_fence(member: Member, unit: ProcessUnit, deadline: Deadline) -> Stat
     }
 
 
+def look_at_log(member: Member, deadline: Deadline) -> State:
+    """How the stopped server ended and where its log does, or why that cannot be told.
+
+    :returns: clean (it was shut down in order), timeline, end_lsn and error.
+    """
+    # Not at the top: an emergency fences without reading the log, and waits for every import.
+    from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_commands import (
+        read_control_data,
+        read_wal_end,
+    )
+
+    try:
+        control = read_control_data(member, deadline)
+        end = read_wal_end(member, control, deadline)
+    except CodeblueError as error:
+        return {"clean": None, "timeline": None, "end_lsn": None, "error": error.message}
+    return {"clean": control.clean, "timeline": control.timeline, "end_lsn": end.lsn, "error": None}
+
+
 def settle_after_rejoin(unit: ProcessUnit, record_path: str, deadline: Deadline) -> None:
     """A member that follows the new primary starts at boot again, and its standby.signal is its own now."""
     record = FenceRecord.read(record_path)
@@ -146,12 +168,12 @@ def fence(
     :param grace_seconds: how long the server may take to stop in order; a stopped process gets none.
     :raises CodeblueError: the signal file cannot be written in a directory that can be read.
     """
-    signal_made = place_standby_signal(member)
     record = FenceRecord.read(record_path) or FenceRecord(member.data_dir, False, False)
-    boot_taken = _stop_by_manager(unit, deadline)
-    FenceRecord(
-        member.data_dir, record.signal_file_made or signal_made, record.start_at_boot_taken or boot_taken
-    ).write(record_path)
+    # The record comes before what it tells of: a fence that was cut off can be released as well.
+    record = replace(record, signal_file_made=record.signal_file_made or lacks_standby_signal(member))
+    record.write(record_path)
+    place_standby_signal(member)
+    _stop_by_manager(unit, record, record_path, deadline)
     _end_processes(member, grace_seconds, deadline)
     _wait_for_manager(unit, deadline)
 
@@ -176,17 +198,19 @@ def release(member: Member, unit: ProcessUnit, record_path: str, deadline: Deadl
     sync_directory(os.path.dirname(record_path))
 
 
-def _stop_by_manager(unit: ProcessUnit, deadline: Deadline) -> bool:
-    """Ask the manager to stop the unit and to leave it so; True when start at boot was taken away.
+def _stop_by_manager(unit: ProcessUnit, record: FenceRecord, record_path: str, deadline: Deadline) -> None:
+    """Ask the manager to stop the unit, to leave it so and not to start it at boot.
 
     A manager that is dead brings nothing back, so its silence is no reason to stop here: `judge` tells it.
     """
     try:
         status = unit.status(deadline.within(_MANAGER_SECONDS))
         unit.request_stop(deadline.within(_MANAGER_SECONDS))
-        return bool(status.starts_at_boot) and unit.set_start_at_boot(False, deadline.within(_MANAGER_SECONDS))
+        if status.starts_at_boot:
+            replace(record, start_at_boot_taken=True).write(record_path)
+            unit.set_start_at_boot(False, deadline.within(_MANAGER_SECONDS))
     except CodeblueError:
-        return False
+        return
 
 
 def _wait_for_manager(unit: ProcessUnit, deadline: Deadline) -> None:

@@ -11,13 +11,18 @@ from dataclasses import dataclass
 from ansible_collections.codeblue.recovery.plugins.module_utils._deadline import Deadline
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError, Refused
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_config import Upstream, follow
+from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_lsn import parse_lsn
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_member import Login, Member
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_processes import (
     read_postmaster_file,
     server_processes,
 )
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_promote import ensure_slots
-from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_sql import PsqlSession, SqlUnavailable
+from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_sql import (
+    PsqlSession,
+    SqlUnavailable,
+    literal,
+)
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_start import start_and_wait
 from ansible_collections.codeblue.recovery.plugins.module_utils._proc import ZOMBIE, read_process
 from ansible_collections.codeblue.recovery.plugins.module_utils._process_manager import ProcessUnit
@@ -69,7 +74,7 @@ def follows(state: State, upstream: Upstream) -> bool:
 def prepare_source(job: Rejoin, deadline: Deadline) -> State:
     """Check the new primary, make the slot, and have its control file name the new timeline.
 
-    :returns: system_identifier, timeline and size in bytes.
+    :returns: system_identifier, timeline, size in bytes, and the position at which each earlier timeline was left.
     :raises Refused: it is no primary.
     """
     with PsqlSession(job.source, deadline) as sql:
@@ -82,11 +87,47 @@ def prepare_source(job: Rejoin, deadline: Deadline) -> State:
         let_primary_summarize(sql)
         # pg_rewind reads the timeline from the source's control file, which a fresh promotion has not written yet.
         sql.execute("CHECKPOINT")
-        return sql.row(
+        source = sql.row(
             "SELECT (SELECT system_identifier::text FROM pg_control_system()) AS system_identifier,"
             " (SELECT timeline_id FROM pg_control_checkpoint()) AS timeline,"
             " (SELECT sum(pg_database_size(oid))::bigint FROM pg_database) AS bytes"
         )
+        history = sql.value("pg_read_file('pg_wal/%08X.history', 0, 65536, true)" % source["timeline"])
+        return {**source, "switch_points": switch_points(history)}
+
+
+def switch_points(history: str) -> t.Dict[int, int]:
+    """Where each earlier timeline was left, in bytes from the start of the log.
+
+    :param history: the text of a timeline's history file; empty for the first timeline, which has none.
+    """
+    fields = [line.split() for line in history.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    return {int(each[0]): parse_lsn(each[1]) for each in fields if len(each) >= 2 and each[0].isdigit()}
+
+
+def unused_slots(member: Member, names: t.Sequence[str], deadline: Deadline) -> t.List[str]:
+    """Those of these physical slots that the member has and nobody streams by."""
+    if not names:
+        return []
+    with PsqlSession(member.login, deadline.within(5.0)) as sql:
+        listed = ", ".join(literal(name) for name in names)
+        rows = sql.rows(
+            "SELECT slot_name AS name FROM pg_replication_slots"
+            " WHERE slot_type = 'physical' AND NOT active AND slot_name IN (%s) ORDER BY 1" % listed
+        )
+    return [row["name"] for row in rows]
+
+
+def drop_slots(member: Member, names: t.Sequence[str], deadline: Deadline) -> None:
+    """Drop slots of the member, which would keep its log for ever.
+
+    :raises CodeblueError: one is in use again.
+    """
+    if not names:
+        return
+    with PsqlSession(member.login, deadline.within(5.0)) as sql:
+        for name in names:
+            sql.execute("SELECT pg_drop_replication_slot(%s)" % literal(name))
 
 
 def let_primary_summarize(sql: PsqlSession) -> bool:

@@ -23,6 +23,7 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_conf
     place_standby_signal,
 )
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_follow import Rejoin
+from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_lsn import parse_lsn
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_member import Member
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_rejoin_notes import RejoinNotes
 
@@ -30,6 +31,7 @@ State = t.Dict[str, t.Any]
 
 FOLLOW, REWIND, COPY, NONE = "follow", "rewind", "copy", "none"
 
+_CLEAN_PRIMARY = "shut down"
 _STANDBY_STATES = frozenset(("in archive recovery", "shut down in recovery"))
 # A full copy needs room for the cluster and for the log that is written meanwhile.
 _ROOM_FACTOR = 1.1
@@ -57,12 +59,19 @@ def check_cluster(member: Member, source: State, deadline: Deadline) -> t.Option
     return control
 
 
-def may_follow(control: t.Optional[ControlData], notes: RejoinNotes, member: Member) -> bool:
-    """The data are those of a standby, so that following is worth a try before anything is overwritten.
+def may_follow(control: t.Optional[ControlData], source: State, notes: RejoinNotes, member: Member) -> bool:
+    """Following is worth a try before anything is overwritten.
 
-    That holds for a standby which merely stopped, and for a member that an earlier attempt has rewound.
+    That holds for a standby which merely stopped, for a member that an earlier attempt has rewound, and for a former
+    primary that was shut down in order and whose whole log is a part of the new primary's history.
     """
-    if control is None or control.state not in _STANDBY_STATES:
+    if control is None:
+        return False
+    if control.state == _CLEAN_PRIMARY:
+        parted = source["switch_points"].get(control.timeline)
+        # The checkpoint of the shutdown is the last record of the log.
+        return not notes.rewinding and parted is not None and parse_lsn(control.checkpoint_lsn) < parted
+    if control.state not in _STANDBY_STATES:
         return False
     return not notes.rewinding or (notes.same_boot and _rewound(member))
 

@@ -199,6 +199,7 @@ def _ask_server(sql: PsqlSession, service_roles: t.Sequence[str]) -> State:
             # Our own session is counted as used and is over when this is read.
             "free_for_services": max(0, int(settings["max_connections"]) - reserved - (used - 1)),
         },
+        "archive_mode": settings["archive_mode"],
         "config_files": [settings[name] for name in ("config_file", "hba_file", "ident_file") if settings.get(name)],
         "read_only_databases": [row["name"] for row in sql.rows(_read_only_databases())],
     }

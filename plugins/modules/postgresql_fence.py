@@ -30,6 +30,10 @@ options:
       - Seconds that a server which still reacts gets to stop in order. One that was stopped by a signal gets none.
     type: float
     default: 2.0
+  read_log:
+    description: Read on the disk of a fenced server how it ended and where its log does, for RV(log).
+    type: bool
+    default: false
   timeout:
     description: Seconds for everything together.
     type: float
@@ -80,6 +84,13 @@ after:
   description: What was seen afterwards.
   returned: success
   type: dict
+log:
+  description:
+    - How the server ended, by its control file, and where its log does. With C(clean) it was shut down in order, which
+      a primary does when every standby that streams has confirmed all of the log.
+  returned: when O(read_log) and RV(fenced) are true
+  type: dict
+  sample: {clean: true, timeline: 1, end_lsn: 0/5000148, error: null}
 accepted_at:
   description: Unix time of the first changing call that the target accepted, V(null) when nothing was changed.
   returned: success
@@ -106,10 +117,13 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_fenc
     is_fenced,
     judge,
     look_at_fence,
+    look_at_log,
     release,
 )
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_member import Member
 from ansible_collections.codeblue.recovery.plugins.module_utils._process_manager import process_unit
+
+_LOG_SECONDS = 10.0
 
 
 def perform(params: t.Dict[str, t.Any], context: StepContext) -> StepOutcome:
@@ -132,7 +146,8 @@ def perform(params: t.Dict[str, t.Any], context: StepContext) -> StepOutcome:
         evidence = judge(before)
         wished = {"processes": 0, "port_open": False, "standby_signal": before["data_dir_readable"]}
         after = before if done or not wants_fence else {**before, **wished}
-        return StepOutcome(not done, before, after, {"fenced": is_fenced(evidence), "evidence": evidence})
+        extra = {"fenced": is_fenced(evidence), "evidence": evidence, **_log(params, member, is_fenced(evidence))}
+        return StepOutcome(not done, before, after, extra)
     context.accept(before)
     if wants_fence:
         fence(member, unit, record_path, params["grace"], deadline)
@@ -141,9 +156,12 @@ def perform(params: t.Dict[str, t.Any], context: StepContext) -> StepOutcome:
     after = look_at_fence(member, unit, Deadline(5.0))
     evidence = judge(after)
     fenced = is_fenced(evidence)
-    return StepOutcome(
-        True, before, after, {"fenced": fenced, "evidence": evidence}, finished=fenced or not wants_fence
-    )
+    extra = {"fenced": fenced, "evidence": evidence, **_log(params, member, fenced)}
+    return StepOutcome(True, before, after, extra, finished=fenced or not wants_fence)
+
+
+def _log(params: t.Dict[str, t.Any], member: Member, fenced: bool) -> t.Dict[str, t.Any]:
+    return {"log": look_at_log(member, Deadline(_LOG_SECONDS))} if params["read_log"] and fenced else {}
 
 
 def main() -> None:
@@ -153,6 +171,7 @@ def main() -> None:
             **member_arguments(),
             "state": {"type": "str", "required": True, "choices": ["fenced", "released"]},
             "grace": {"type": "float", "default": 2.0},
+            "read_log": {"type": "bool", "default": False},
             "timeout": {"type": "float", "default": 15.0},
         },
         perform,

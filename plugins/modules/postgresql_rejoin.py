@@ -11,8 +11,9 @@ short_description: Make a former primary a standby of the new one
 version_added: 0.1.0
 author: codeblue.recovery contributors (@codeblue-recovery)
 description:
-  - A member that was a standby merely follows the new primary where that works. Otherwise a stopped member is brought
-    back by C(pg_rewind), after replaying its own log when it had died, or by a full copy.
+  - A member that was a standby merely follows the new primary where that works, and so does a former primary that was
+    shut down in order when the new primary has all of its log. Otherwise a stopped member is brought back by
+    C(pg_rewind), after replaying its own log when it had died, or by a full copy.
   - Keeps the member's own configuration files, and has it follow the new primary through a replication slot.
   - Starts it and waits until it streams. A fence of the member is settled then.
   - A member that streams from the new primary already is left alone. One that runs as a primary is refused.
@@ -60,6 +61,13 @@ options:
     description: Physical replication slot at the new primary. Made when it is missing.
     type: str
     required: true
+  unneeded_slots:
+    description:
+      - Physical replication slots of this member that nobody needs while it is a standby. Those that it has and nobody
+        streams by are dropped afterwards, because a slot keeps the log of a standby too.
+    type: list
+    elements: str
+    default: []
   application_name:
     description: Name by which the primary knows this standby; O(slot) by default.
     type: str
@@ -117,6 +125,11 @@ kept_data_dir:
   description: Where the old data directory is.
   returned: when a copy was taken
   type: str
+slots_dropped:
+  description: Those of O(unneeded_slots) that were dropped.
+  returned: success
+  type: list
+  elements: str
 timeline:
   description: Timeline of the new primary.
   returned: when it was rejoined
@@ -149,11 +162,13 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_fenc
 )
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_follow import (
     Rejoin,
+    drop_slots,
     follows,
     look_at_follower,
     prepare_source,
     require_stopped,
     start_following,
+    unused_slots,
 )
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_member import Login, Member
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_rejoin import (
@@ -180,22 +195,29 @@ def perform(params: t.Dict[str, t.Any], context: StepContext) -> StepOutcome:
     job = _job(params, context)
     before = look_at_follower(job.member, deadline)
     if follows(before, job.upstream):
+        dropped = unused_slots(job.member, params["unneeded_slots"], deadline)
         if not context.check_mode:
+            if dropped:
+                context.accept(before)
+                drop_slots(job.member, dropped, deadline)
             _finish(job, params, deadline)
-        return StepOutcome(False, before, before, {"method": NONE})
+        return StepOutcome(bool(dropped), before, before, {"method": NONE, "slots_dropped": dropped})
     if before["running"] and before["in_recovery"] is not True:
         raise Refused(
             "the member at port %d runs and is no standby" % job.member.port, "fence it with postgresql_fence first"
         )
     if context.check_mode:
         wished = {"running": True, "in_recovery": True, "streaming_from": "%(address)s:%(port)d" % params["source"]}
-        return StepOutcome(True, before, wished, {"method": COPY if params["strategy"] == COPY else REWIND})
+        method = COPY if params["strategy"] == COPY else REWIND
+        return StepOutcome(True, before, wished, {"method": method, "slots_dropped": []})
     context.accept(before)
     source = prepare_source(job, deadline)
     _stop(job, before["running"], deadline)
     after, extra = _bring_back(job, params, source, deadline)
+    dropped = unused_slots(job.member, params["unneeded_slots"], deadline)
+    drop_slots(job.member, dropped, deadline)
     _finish(job, params, deadline)
-    return StepOutcome(True, before, after, {**extra, "timeline": source["timeline"]})
+    return StepOutcome(True, before, after, {**extra, "timeline": source["timeline"], "slots_dropped": dropped})
 
 
 def _bring_back(
@@ -205,7 +227,7 @@ def _bring_back(
     member, strategy = job.member, params["strategy"]
     notes = _notes(job, params)
     control = check_cluster(member, source, deadline)
-    if strategy != COPY and may_follow(control, notes, member):
+    if strategy != COPY and may_follow(control, source, notes, member):
         notes = notes.put_config_back(member)
         try:
             return start_following(job, deadline), {"method": FOLLOW}
@@ -290,6 +312,7 @@ def main() -> None:
                 },
             },
             "slot": {"type": "str", "required": True},
+            "unneeded_slots": {"type": "list", "elements": "str", "default": []},
             "application_name": {"type": "str"},
             "timeout": {"type": "float", "default": 600.0},
         },

@@ -130,6 +130,10 @@ synchronous_standby_names:
   description: Standbys that a commit waits for.
   returned: when SQL answers
   type: str
+archive_mode:
+  description: V(on), V(off) or V(always).
+  returned: when SQL answers
+  type: str
 read_only_databases:
   description: Databases whose transactions are read only by default.
   returned: when SQL answers
