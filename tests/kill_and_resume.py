@@ -110,14 +110,23 @@ def kill_and_resume(site: Site, fault: str, kill: Kill) -> Resumed:
 
     :raises AssertionError: the run never came to that step, or something hung.
     """
-    runbook = RUNBOOKS[fault]
     prepare(site, fault)
     known = tuple(run.run_id for run in site.runs())
     site.lab.break_(fault)
+    return interrupt_and_resume(site, RUNBOOKS[fault], kill, known)
+
+
+def interrupt_and_resume(site: Site, runbook: str, kill: Kill, known: tuple[str, ...], *options: str) -> Resumed:
+    """Run, kill, resume.
+
+    :param runbook: or an operation.
+    :param known: ids of the runs before.
+    :raises AssertionError: the run never came to that step, or something hung.
+    """
     process = (
-        site.start_playbook(f"codeblue.recovery.{runbook}")
+        site.start_playbook(f"codeblue.recovery.{runbook}", *options)
         if kill.bare
-        else site.start_codeblue("run", runbook, "-i", str(site.inventory), "--json")
+        else site.start_codeblue("run", runbook, "-i", str(site.inventory), "--json", *options)
     )
     try:
         seen = _wait_for_moment(site, process, kill, known)

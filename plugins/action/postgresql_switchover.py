@@ -50,10 +50,11 @@ with contextlib.suppress(ImportError):
     )
 
 _COLLECTION = "codeblue.recovery."
-_LOOK_SECONDS = 8.0
+_LOOK_SECONDS = 20.0
 # For the log that is written while the other members follow.
 _LEAST_FREE_BYTES = 512 * 1024 * 1024
 _STREAM_SECONDS = 15.0
+_WRITE_SECONDS = 5.0
 _BY_HAND = "codeblue run database_connection_failure"
 # Loaded once per play; built beside what goes on before writes are held.
 _USED_WHILE_HELD = ("haproxy_server", "postgresql_fence", "postgresql_promote", "postgresql_rejoin")
@@ -116,12 +117,7 @@ class ActionModule(StepAction):
         if choice is None:
             primary = members.primary.machine
             return {"primary": primary, "codeblue": {"summary": f"{primary} is the primary already"}}, None
-        failing = next((each for each in run_checks(tried) if not each.ok), None)
-        if failing is not None:
-            raise Refused(
-                f"{self.target}: writes do not work now: {failing.id} fails ({failing.error_class})",
-                f"a switchover mends nothing: {_BY_HAND}",
-            )
+        self._require_writes(tried)
         if not self.check_mode:
             for member in self._host_database.members:
                 self.machines.prepare(member, [_COLLECTION + name for name in _USED_WHILE_HELD])
@@ -133,11 +129,30 @@ class ActionModule(StepAction):
         switch = Switch(choice.old, choice.new, choice.system_identifier, choice.followers, slots, before)
         return {"lag_bytes": choice.lag_bytes, "left_behind": list(choice.left_behind)}, switch
 
+    def _require_writes(self, tried: Sequence[PlannedCheck]) -> None:
+        failing: list[str] = []
+
+        def work() -> bool:
+            failing[:] = [f"{each.id} fails ({each.error_class})" for each in run_checks(tried) if not each.ok]
+            return not failing
+
+        if not Deadline(_WRITE_SECONDS).wait_until(work, 0.2):
+            raise Refused(
+                f"{self.target}: writes do not work now: {', '.join(failing)}", f"this mends nothing: {_BY_HAND}"
+            )
+
+    def _members(self) -> Members:
+        """Asked again before it is refused: a machine under load may answer late, and nothing is urgent yet."""
+        try:
+            return find_primary(self.target, self._host_database, self.look)
+        except Refused:
+            return find_primary(self.target, self._host_database, self.look)
+
     def _looked(
         self, arguments: dict[str, t.Any], wanted: str | None
     ) -> tuple[Members, SwitchoverChoice | None, dict[str, str]]:
         """The members, the choice, and the gateway's servers; no choice when `wanted` is the primary already."""
-        members = find_primary(self.target, self._host_database, self.look)
+        members = self._members()
         if wanted == members.primary.machine:
             return members, None, {}
         limits = SwitchoverLimits(arguments["lag_bytes"], arguments["transaction_seconds"])
@@ -290,7 +305,7 @@ class ActionModule(StepAction):
         away: list[str] = list(switch.followers)
 
         def settled() -> bool:
-            members = find_primary(self.target, self._host_database, self.look)
+            members = self._members()
             if members.primary.machine != switch.new:
                 raise NotLeftSafe(f"{self.target}: {members.primary.machine} is the primary", "look who changed that")
             away[:] = [name for name in switch.followers if not members.streams(name)]
@@ -317,7 +332,7 @@ class ActionModule(StepAction):
             self.change(make.back_start(arguments["start_timeout"])).checked()
             for each in make.back_gateway():
                 self.change(each).checked()
-            primary = find_primary(self.target, self._host_database, self.look).primary.machine
+            primary = self._members().primary.machine
             if primary != switch.old:
                 raise CodeblueError(f"{primary} is the primary")
             wait_until_usable(service, arguments["usable_within"], f"see the gateway and the log of {switch.old}")
