@@ -196,11 +196,11 @@ def test_a_standby_that_misses_the_end_of_the_log_is_not_promoted(site: Site, tm
         def stopping() -> bool:
             return any(step.name.endswith("/stop_old") for step in watch_journal(site.database))
 
-        wait_for(stopping, 60.0, "the stop")
-        os.kill(frozen, signal.SIGSTOP)
         try:
-            ended = finish(process)
+            wait_for(stopping, 120.0, "the stop")
+            os.kill(frozen, signal.SIGSTOP)
         finally:
+            ended = finish(process)
             os.kill(frozen, signal.SIGCONT)
     assert ended.code == 1 and "db1 is the primary as before" in json.dumps(ended.summary), ended
     print(f"write outage of a switchover that went back: {outage_seconds(prober):.2f} s")
