@@ -235,6 +235,17 @@ OPERATION_NEEDS: dict[str, tuple[Need, ...]] = {
     "database_rejoin": (
         Need("codeblue_host.postgresql.replication_user", _DATABASE, NEEDED, "no member can follow the primary"),
     ),
+    "database_switchover": (
+        Need("codeblue_host.postgresql.replication_user", _DATABASE, NEEDED, "no member can follow a new primary"),
+        Need(f"{_MEMBERS}[role=standby]", _DATABASE, NARROWS, "nobody can take over from the primary"),
+        Need(
+            "codeblue_host.gateway.state_file",
+            _DATABASE,
+            NARROWS,
+            "its gateway would forget a switchover when it restarts, which is refused",
+            only_with="codeblue_host.gateway",
+        ),
+    ),
     "feature_switch": (Need("codeblue_host.features", ("ai",), NARROWS, "there is nothing to switch"),),
     "quarantine_service": (_ISOLATION, *_ISOLATION_PARTS),
     "release_service": (_ISOLATION,),

@@ -140,7 +140,10 @@ def test_a_member_that_cannot_take_over_and_a_machine_without_room_for_backups(
     ]
     machines[standby]["codeblue_snapshot_directory"] = "/var/backups/codeblue"
     del database["members"][standby]
-    assert _said(lacks(variables, machines)) == [("database_connection_failure", NARROWS, "portal_db")]
+    assert _said(lacks(variables, machines)) == [
+        ("database_connection_failure", NARROWS, "portal_db"),
+        ("database_switchover", NARROWS, "portal_db"),
+    ]
 
 
 @pytest.mark.parametrize("wanted_by", [*RUNBOOK_NEEDS, *OPERATION_NEEDS])
