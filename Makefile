@@ -15,7 +15,7 @@ JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n > 4 ? 4 : n < 2 ? 
 TIMES ?= 20
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup drill drill-all extended test lint sanity molecule unit integration pytest build soak bench clean
+.PHONY: setup drill drill-all extended test lint lint-python lint-ansible sanity molecule unit integration pytest build soak bench clean
 
 setup: $(VENV)/.ready
 
@@ -37,14 +37,19 @@ drill-all: setup
 	codeblue drill --all
 
 # pytest comes last, so that its closing line ends the output.
-test: lint sanity
+test: setup
+	$(MAKE) --jobs $(JOBS) --output-sync=target lint sanity
 	$(MAKE) --jobs $(JOBS) --output-sync=target molecule
 	$(MAKE) pytest
 
-lint: setup
+lint: lint-python lint-ansible
+
+lint-python: setup
 	ruff check .
 	ruff format --check .
 	mypy cli plugins/plugin_utils plugins/module_utils
+
+lint-ansible: setup
 	HOME=$(CACHE)/home ansible-lint --offline --profile production --strict
 
 sanity: setup
