@@ -12,6 +12,7 @@ import typing as t
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, Refused
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_lsn import format_lsn
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._acceptance import accepted
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_looks import MemberLook, member_look
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._failover_choice import choose_failover
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._gateway_changes import gateway_change
@@ -210,14 +211,8 @@ class ActionModule(StepAction):
         }
 
     def _accepted(self, choice: dict[str, t.Any], arguments: dict[str, t.Any]) -> None:
-        accepted = set(arguments["accept"])
-        if not self.check_mode:
-            run = self.open_run()
-            record = run.store.run(run.run_id)
-            accepted = set(record.accepts if record is not None else ()) | {
-                each.kind for each in run.store.acceptances(run.run_id)
-            }
-        missing = [each for each in choice["acceptances"] if each not in accepted]
+        granted = accepted(None if self.check_mode else self.open_run(), arguments["accept"])
+        missing = [each for each in choice["acceptances"] if each not in granted]
         if missing:
             raise Refused(
                 f"{self.target}: {choice['reason']}; with {choice['standby']} {_loss(choice)}",

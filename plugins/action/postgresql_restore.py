@@ -13,6 +13,7 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._errors import (
     NotLeftSafe,
     Refused,
 )
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._acceptance import DATA_LOSS, accepted
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._gateway_changes import gateway_change
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineCall
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import HostDatabase
@@ -27,7 +28,6 @@ except ImportError:
     # StepAction says which package is missing.
     pass
 
-_DATA_LOSS = "data_loss"
 _AROUND_SECONDS = 30.0
 _LOOK_SECONDS = 20.0
 # A snapshot that is damaged is followed by the one before it. Further back the loss is a decision for people.
@@ -136,18 +136,11 @@ class ActionModule(StepAction):
         age = self._log_age(database, newest, arguments["timeout"])
         if age is not None and age <= rpo:
             return
-        accepted = set(arguments["accept"])
-        if not self.check_mode:
-            run = self.open_run()
-            record = run.store.run(run.run_id)
-            accepted = set(record.accepts if record is not None else ()) | {
-                each.kind for each in run.store.acceptances(run.run_id)
-            }
-        if _DATA_LOSS not in accepted:
+        if DATA_LOSS not in accepted(None if self.check_mode else self.open_run(), arguments["accept"]):
             extent = f"of the last {age:.0f} s" if age is not None else "of an unknown span"
             raise Refused(
                 f"{self.target}: only a restore helps, commits {extent} may be lost with it, the RPO is {rpo:g} s",
-                f"staff would have to enter it again; to do it all the same: --accept {_DATA_LOSS}",
+                f"staff would have to enter it again; to do it all the same: --accept {DATA_LOSS}",
             )
 
     def _log_age(self, database: HostDatabase, newest: tuple[Snapshot, BackupPlace], timeout: float) -> float | None:

@@ -1,73 +1,45 @@
 # Copyright: codeblue.recovery contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Rolls the newest changes back one after the other, and stops as soon as everything is healthy.
+"""Takes the newest changes back one after the other, and stops as soon as everything is healthy.
 
-A service that fails because another one does is left alone until that one works: rolled back are the services at
-the beginning of a chain of failures, the newest change among them first.
+A service that fails because another one does is left alone until that one works: taken back are changes of the services
+at the beginning of a chain of failures, the newest change among them first, of whatever kind it is.
 """
 
 from __future__ import annotations
 
 import time
 import typing as t
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
 
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import Refused
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._acceptance import DATA_LOSS, accepted
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._change_history import ChangeHistory
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_runner import run_checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import plan_checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._configuration_changes import KIND as CONFIGURATION
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._configuration_changes import (
-    StepBack,
-    history_call,
-    newest_rollout,
-    restore_change,
-    step_back,
-    with_history,
-)
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._configuration_changes import restore_change
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._flag_changes import KIND as FLAGS
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._flag_changes import flags_change
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._patience import patience
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._plain import plain
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._release_changes import KIND as RELEASE
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._primary import find_primary
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._release_changes import (
-    Candidate,
-    candidate_of,
-    list_call,
     restart_change,
     switch_change,
     with_releases,
 )
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import StepAction
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._schema_changes import KIND as SCHEMA
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._schema_changes import (
+    copy_change,
+    down_change,
+    migrations_of,
+)
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Change, StepAction
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._undo import Undo
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._validation import validate
 
 _PAUSE = 0.1
-_WHY = "the newest change of what fails"
-
-
-@dataclass(frozen=True)
-class Newest:
-    """The newest change of a service.
-
-    :param changed_at: UTC, RFC 3339.
-    :param configuration: the machines' ways back, when it is a change of configuration; else it is `release`.
-    """
-
-    service: str
-    kind: str
-    changed_at: str
-    release: Candidate | None = None
-    configuration: tuple[StepBack, ...] = ()
-
-    @property
-    def good(self) -> str:
-        return self.release.good if self.release else "+".join(each.good for each in self.configuration)
-
-    @property
-    def bad(self) -> tuple[str, ...]:
-        return (self.release.bad,) if self.release else tuple(each.bad for each in self.configuration)
-
-    def as_dict(self) -> dict[str, str]:
-        """For results."""
-        return {"service": self.service, "kind": self.kind, "from": "+".join(self.bad), "to": self.good}
 
 
 class ActionModule(StepAction):
@@ -79,155 +51,191 @@ class ActionModule(StepAction):
         "services": {"type": "list", "elements": "str", "default": []},
         "most": {"type": "int", "default": 5},
         "healthy_within": {"type": "float"},
+        "accept": {"type": "list", "elements": "str", "default": []},
     }
 
     def act(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
         targets = self.services(self.targets)
-        services = {
-            name: service
-            for name, service in targets.items()
-            if service.host is not None and (with_releases(service) or with_history(service))
-        }
-        wanted = arguments["services"] or list(services)
-        rolled: list[dict[str, str]] = []
-        failing = self._failing(targets, None)
+        services = {name: service for name, service in targets.items() if service.host is not None}
+        history = ChangeHistory(services, self._users(services), self.look, self._marked)
+        wanted = arguments["services"] or [name for name, each in services.items() if each.require_host().instances]
+        rolled: list[Undo] = []
+        left: str | None = None
+        unknown: list[str] = []
+        failing = self._failing(targets, (), None)
         while len(rolled) < arguments["most"]:
             # What an earlier attempt decided is finished first: half-switched instances look like another history.
-            candidate = self._decided(len(rolled) + 1)
-            if candidate is None and failing:
-                candidate = self._newest([services[name] for name in wanted if name in services], failing, rolled)
-                self._decide(len(rolled) + 1, candidate)
-            if candidate is None:
+            undo = self._decided(len(rolled) + 1)
+            if undo is None and failing:
+                suspects = _suspects([services[name] for name in wanted if name in services], failing)
+                choice = history.newest(suspects, failing, rolled)
+                undo, left = choice.undo, choice.person
+                unknown += [each for each in choice.silent if each not in unknown]
+                if undo is not None and undo.kind == SCHEMA:
+                    self._refuse_loss(undo, arguments["accept"])
+                    self._copy_places(services[undo.service])
+                self._decide(len(rolled) + 1, undo)
+            if undo is None:
                 break
-            self._roll_back(services[candidate.service], candidate)
-            rolled.append(candidate.as_dict())
+            self._take_back(services, undo, arguments["accept"])
+            rolled.append(undo)
             if self.check_mode:
                 break
-            failing = self._failing(targets, services[candidate.service], arguments["healthy_within"])
+            failing = self._failing(targets, [services[name] for name in undo.restarts], arguments["healthy_within"])
         return {
             "changed": bool(rolled),
-            "rolled_back": rolled,
+            "rolled_back": [undo.told() for undo in rolled],
             "still_failing": sorted(failing),
-            "codeblue": {"target": ", ".join(services), "summary": self._summary(rolled, failing)},
+            "left_to_a_person": left,
+            "not_asked": unknown,
+            "codeblue": {"target": ", ".join(services), "summary": self._summary(rolled, failing, left)},
         }
 
-    def _decide(self, number: int, newest: Newest | None) -> None:
-        """Write down what is rolled back next, before anything of it changes."""
-        if newest is None or self.check_mode:
+    # -- deciding ----------------------------------------------------------------------------------------------
+
+    def _decide(self, number: int, undo: Undo | None) -> None:
+        """Write down what is taken back next, before anything of it changes."""
+        if undo is None or self.check_mode:
             return
-        decision = plain(asdict(newest))
         self.local_change(
             f"decide_{number}",
-            {"rollback": newest.as_dict(), "reason": _WHY},
-            lambda _run: {"changed": False, "newest": decision},
-            target=newest.service,
+            {"rollback": undo.told(), "reason": undo.why},
+            lambda _run: {"changed": False, "newest": undo.as_record()},
+            target=undo.service,
         )
 
-    def _decided(self, number: int) -> Newest | None:
+    def _decided(self, number: int) -> Undo | None:
         """What an earlier attempt of this run decided."""
         if self.check_mode:
             return None
         run = self.open_run()
         for step in run.store.steps(run.run_id):
             if (step.stage, step.action, step.state) == (self.STAGE, f"decide_{number}", "done"):
-                return _newest_of((step.result or {})["newest"])
+                return Undo.of_record((step.result or {})["newest"])
         return None
 
-    def _newest(
-        self, services: Sequence[Service], failing: Mapping[str, str], rolled: Sequence[Mapping[str, str]]
-    ) -> Newest | None:
-        """The newest change among the services that fail although everything they depend on works."""
-        first = [each for each in services if each.name in failing and not failing.keys() & set(each.depends_on)]
-        found = [candidate for service in first for candidate in self._candidates(service)]
-        done = {(each["service"], each["kind"], each["to"]) for each in rolled}
-        found = [each for each in found if (each.service, each.kind, each.good) not in done]
-        return max(found, key=lambda each: each.changed_at, default=None)
+    def _refuse_loss(self, undo: Undo, given: Sequence[str]) -> None:
+        """:raises Refused: a migration would lose data, and nobody has accepted that."""
+        if undo.ways[0].details["way_back"] == DATA_LOSS and DATA_LOSS not in self._accepted(undo.service, given):
+            raise Refused(
+                f"{undo.service}: migration {undo.ways[0].bad} came last, and taking it back loses data",
+                f"look what its way back removes; to do it all the same: --accept {DATA_LOSS}",
+            )
 
-    def _candidates(self, service: Service) -> list[Newest]:
-        """The newest change of each kind that can be rolled back; everything is looked at in one batch."""
-        releases, configured = with_releases(service)[:1], with_history(service)
-        answers = self.look([*map(list_call, releases), *map(history_call, configured)])
-        seen = [answer.result for answer in answers]
-        found = []
-        for result in seen[: len(releases)]:
-            release = candidate_of(service.name, result, self._marked(service, RELEASE)) if result else None
-            if release is not None:
-                found.append(Newest(service.name, RELEASE, release.deployed_at, release=release))
-        marked = self._marked(service, CONFIGURATION)
-        steps = [
-            step
-            for instance, result in zip(configured, seen[len(releases) :], strict=True)
-            if result and (step := step_back(instance, result, marked)) is not None
-        ]
-        rollout = tuple(newest_rollout(steps))
-        if rollout:
-            changed_at = max(each.deployed_at for each in rollout)
-            found.append(Newest(service.name, CONFIGURATION, changed_at, configuration=rollout))
+    def _copy_places(self, database: Service) -> dict[str, str]:
+        """By member, where the emergency copy goes; asked before anything changes.
+
+        :raises BadInput: the inventory names no place for one of them.
+        """
+        # Not at the top: it brings the snapshot store along, which only this kind of change needs.
+        from ansible_collections.codeblue.recovery.plugins.plugin_utils._snapshot_places import backup_root
+
+        postgresql = database.require_host().postgresql
+        hostvars = self._variables["hostvars"]
+        return {name: backup_root(name, hostvars[name]) for name in (postgresql.members if postgresql else ())}
+
+    def _accepted(self, service: str, given: Sequence[str]) -> set[str]:
+        return accepted(None if self.check_mode else self.open_run(service), given)
+
+    def _users(self, services: Mapping[str, Service]) -> dict[str, list[str]]:
+        """By database, the services that use its schema: those that the inventory names, else all that depend on it."""
+        hostvars = self._variables["hostvars"]
+        names = [str(name) for name in self._variables.get("groups", {}).get("codeblue_services", self.targets)]
+        found = {}
+        for database, service in services.items():
+            tool = migrations_of(service)
+            if tool is not None:
+                depending = (name for name in names if database in (hostvars[name].get("codeblue_depends_on") or ()))
+                found[database] = list(tool.used_by) or list(depending)
         return found
 
-    def _marked(self, service: Service, kind: str) -> set[str]:
+    def _marked(self, service: str, kind: str) -> set[str]:
         if self.check_mode:
             return set()
-        return {each.version for each in self.open_run(service.name).store.bad_versions(service.name, kind)}
+        return {each.version for each in self.open_run(service).store.bad_versions(service, kind)}
 
-    def _roll_back(self, service: Service, newest: Newest) -> None:
-        """All instances at once: the service is down, there is no traffic to keep."""
+    # -- acting ------------------------------------------------------------------------------------------------
+
+    def _take_back(self, services: Mapping[str, Service], undo: Undo, given: Sequence[str]) -> None:
+        """All places at once: the services are down, there is no traffic to keep."""
+        service = services[undo.service]
         if not self.check_mode:
             # Marked before the switch: a crash in between must not make the bad version look good.
             run = self.open_run(service.name)
-            for version in newest.bad:
-                run.store.mark_bad(service.name, newest.kind, version, run.run_id, "the service failed with it")
-        instances = service.require_host().instances
-        if newest.release is not None:
-            release = newest.release
-            affected = with_releases(service)
-            switches = [switch_change(service, each, release.bad, release.good, _WHY) for each in affected]
+            for version in undo.bad:
+                run.store.mark_bad(service.name, undo.kind, version, run.run_id, "services failed with it")
+        if undo.kind == SCHEMA:
+            self._take_migration_back(service, undo, given)
         else:
-            affected = [instances[each.machine] for each in newest.configuration]
-            switches = [restore_change(service, instances[each.machine], each, _WHY) for each in newest.configuration]
-        for ended in self.changes(switches):
-            ended.checked()
+            for ended in self.changes(_changes(service, undo)):
+                ended.checked()
+        # Names of steps of a release and of a configuration stay short: their versions tell them apart.
+        good = undo.good if undo.kind not in (SCHEMA, FLAGS) else f"{undo.kind}_{undo.good}"
+        affected = {way.machine for way in undo.ways} if undo.kind == CONFIGURATION else None
         restarts = [
-            restart_change(service, instance, f"restart_{instance.machine}_on_{newest.good}") for instance in affected
+            restart_change(services[name], instance, f"restart_{instance.machine}_on_{good}")
+            for name in undo.restarts
+            for instance in services[name].require_host().instances.values()
+            if affected is None or instance.machine in affected
         ]
         for ended in self.changes(restarts):
             ended.checked()
 
+    def _take_migration_back(self, service: Service, undo: Undo, given: Sequence[str]) -> None:
+        """First a copy, then the migration, each one step; what was finished before is not done again."""
+        database, tool = service.require_host().postgresql, migrations_of(service)
+        if database is None or tool is None:
+            raise Refused(f"{service.name}: the inventory names no migration tool any more")
+        primary = find_primary(service.name, database, self.look).primary
+        directory = self._copy_places(service)[primary.machine]
+        run_id = "plan" if self.check_mode else self.open_run(service.name).run_id
+        self.change(copy_change(service.name, database, primary, directory, run_id, undo)).checked()
+        granted = [each for each in self._accepted(service.name, given) if each == DATA_LOSS]
+        self.change(down_change(service.name, tool, undo, granted)).checked()
+
+    # -- proving -----------------------------------------------------------------------------------------------
+
     def _failing(
-        self, services: Mapping[str, Service], rolled: Service | None, given: float | None = None
+        self, services: Mapping[str, Service], rolled: Sequence[Service], given: float | None
     ) -> dict[str, str]:
-        """Services that do not work, after the one that was rolled back had its time to come up."""
+        """Services that do not work, after those that were started anew had their time to come up."""
         checks = {name: service.checks for name, service in services.items()}
         thresholds = {name: service.checks.thresholds for name, service in services.items()}
         plan = plan_checks(checks, "deep")
-        deadline = time.monotonic() + (patience(rolled, given) if rolled is not None else 0.0)
+        deadline = time.monotonic() + max((patience(service, given) for service in rolled), default=0.0)
+        waited_for = {service.name for service in rolled}
         while True:
             found = validate(run_checks(plan), thresholds, levels=("shallow", "deep"))
             failing = {each.target: each.reasons[0] for each in found.services if each.status == "DOWN"}
-            waited_for = rolled is not None and rolled.name in failing
-            if not waited_for or time.monotonic() >= deadline:
+            if not waited_for & failing.keys() or time.monotonic() >= deadline:
                 return failing
             time.sleep(_PAUSE)
 
-    def _summary(self, rolled: Sequence[Mapping[str, str]], failing: Mapping[str, str]) -> str:
+    def _summary(self, rolled: Sequence[Undo], failing: Mapping[str, str], left: str | None) -> str:
         verb = "would roll back" if self.check_mode else "rolled back"
-        if not rolled:
-            return "no change is left to roll back" if failing else "nothing to roll back"
         said = f"{verb} " + ", ".join(_said(each) for each in rolled)
-        return said + (f"; still failing: {', '.join(sorted(failing))}" if failing and not self.check_mode else "")
+        if not rolled:
+            said = "no change is left to roll back" if failing else "nothing to roll back"
+        elif failing and not self.check_mode:
+            said += f"; still failing: {', '.join(sorted(failing))}"
+        return said + (f"; a person has to decide: {left}" if left and failing else "")
 
 
-def _newest_of(kept: Mapping[str, t.Any]) -> Newest:
-    release = kept["release"]
-    return Newest(
-        kept["service"],
-        kept["kind"],
-        kept["changed_at"],
-        release=Candidate(**release) if release else None,
-        configuration=tuple(StepBack(**each) for each in kept["configuration"]),
-    )
+def _suspects(services: Sequence[Service], failing: Collection[str]) -> list[str]:
+    """The services that fail although everything they depend on works."""
+    return [each.name for each in services if each.name in failing and not set(failing) & set(each.depends_on)]
 
 
-def _said(rolled: Mapping[str, str]) -> str:
-    what = "the configuration of " if rolled["kind"] == CONFIGURATION else ""
-    return f"{what}{rolled['service']} from {rolled['from']} to {rolled['to']}"
+def _changes(service: Service, undo: Undo) -> list[Change]:
+    instances = service.require_host().instances
+    if undo.kind == FLAGS:
+        return [flags_change(service, way, undo.why) for way in undo.ways]
+    if undo.kind == CONFIGURATION:
+        return [restore_change(service, instances[way.machine], way, undo.why) for way in undo.ways]
+    affected = with_releases(service)
+    return [switch_change(service, each, undo.bad[0], undo.good, undo.why) for each in affected]
+
+
+def _said(undo: Undo) -> str:
+    what = {CONFIGURATION: "the configuration of ", FLAGS: "the flags of ", SCHEMA: "the schema of "}
+    return f"{what.get(undo.kind, '')}{undo.service} from {'+'.join(undo.bad)} to {undo.good}"

@@ -90,6 +90,15 @@ class ConfigurationHistory:
         """The version of what lies there now."""
         return _version_of(self._blobs_on_disk())
 
+    def content_at(self, commit: str, path: str) -> t.Optional[bytes]:
+        """A file as it was in a commit; None when it was not there.
+
+        :param path: absolute, one of the files.
+        """
+        relative = self._relative(path)
+        blob = self._blobs_at(commit).get(relative)
+        return None if blob is None else self._content(commit, relative, blob)
+
     def restore(self, version: str, history: t.Sequence[Revision], note: str) -> t.List[str]:
         """Put the files back as they were in a version; returns the paths that changed.
 

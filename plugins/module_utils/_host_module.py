@@ -44,8 +44,8 @@ class StepFailed(CodeblueError):
     :param details: further keys of the failed result, for whoever decides what comes next.
     """
 
-    def __init__(self, message: str, hint: t.Optional[str], details: State) -> None:
-        super().__init__(message, hint)
+    def __init__(self, message: str, hint: t.Optional[str], details: State, exit_code: t.Optional[int] = None) -> None:
+        super().__init__(message, hint, exit_code)
         self.details = details
 
 

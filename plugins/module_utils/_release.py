@@ -25,6 +25,7 @@ _LINE = re.compile(r"\A([0-9a-f]{64}) [ *](.+)\Z")
 # What a running release adds to its own directory.
 _BYPRODUCTS = frozenset(("__pycache__",))
 _HISTORY_BYTES = 256 * 1024
+_LONGEST_NEED = 4096
 LARGEST_MANIFEST = 32 * 1024 * 1024
 
 
@@ -89,6 +90,20 @@ class ReleaseRoot:
             if len(entries) >= most:
                 break
         return entries
+
+    def needs(self, version: str, name: str) -> t.Optional[str]:
+        """The newest schema migration that a version needs, as a file in it says; None when it says nothing.
+
+        :raises BadInput: the name leads out of the release.
+        """
+        if os.path.isabs(name) or os.path.normpath(name).startswith(".."):
+            raise BadInput("needs_file: %r is no file inside of a release" % name)
+        try:
+            with open(os.path.join(self.release(version), name), encoding="utf-8", errors="replace") as stream:
+                words = stream.read(_LONGEST_NEED).split()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return words[0] if words and _VERSION.match(words[0]) else None
 
     def verify(self, version: str, manifest_required: bool, manifest_sha256: t.Optional[str]) -> int:
         """Read every file of a release and compare it with the manifest; how many files were compared.

@@ -15,6 +15,8 @@ description:
   - Looks again after O(settle). When somebody puts a flag back, such as a configuration management that owns the file,
     it fails and says so, because the flag cannot be relied on.
   - A file that holds no JSON object is never overwritten.
+  - Tells which states the flags had since when, where one of O(history_file), O(history_command) and O(work_tree) says
+    where that is kept. To O(history_file) it adds what it sets.
 options:
   path:
     description:
@@ -39,6 +41,29 @@ options:
     description: Refuse unless these flags have these values right now, for whoever builds on what it set before.
     type: dict
     default: {}
+  history_file:
+    description:
+      - A file that holds one JSON object a line with C(changed_at), C(flags) and C(by), the newest at its end.
+      - Made when it is missing. Deployments that set flags add a line as well; a state that nobody wrote down counts as
+        of the last change of O(path).
+    type: path
+  history_command:
+    description: Program and arguments that print the states as a JSON list of objects with C(changed_at) and C(flags).
+    type: list
+    elements: str
+  work_tree:
+    description: Work tree of a git repository that holds O(path).
+    type: path
+  git_dir:
+    description: The repository, when it is not C(.git) in O(work_tree).
+    type: path
+  history_entries:
+    description: How many states to look at.
+    type: int
+    default: 20
+  reason:
+    description: Why the flags are set, for O(history_file).
+    type: str
   settle:
     description: Seconds after which it looks whether the flags are still as they were set.
     type: float
@@ -71,6 +96,11 @@ EXAMPLES = r"""
   codeblue.recovery.feature_flag:
     read_command: [/usr/local/bin/flagctl, dump, records]
     write_command: [/usr/local/bin/flagctl, patch, records]
+
+- name: See which states the flags had
+  codeblue.recovery.feature_flag:
+    path: /etc/records/flags.json
+    history_file: /etc/records/flags.history.jsonl
 """
 
 RETURN = r"""
@@ -84,6 +114,14 @@ after:
   returned: success
   type: dict
   sample: {ai_enabled: false}
+history:
+  description:
+    - The states, the present one first. RV(ignore:version) is a digest of the flags, so that equal flags are the same
+      version. RV(ignore:changed_at) is V(null) when nobody knows.
+  returned: when no flag is set and a history is named
+  type: list
+  elements: dict
+  sample: [{version: 5f0c9a2b7d4191be, changed_at: "2026-01-02T09:00:00.000000Z", by: ops, flags: {ai_enabled: true}}]
 kept:
   description: How many other flags there are.
   returned: success
@@ -103,13 +141,14 @@ import time
 import typing as t
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._deadline import Deadline
-from ansible_collections.codeblue.recovery.plugins.module_utils._errors import Refused
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, Refused
 from ansible_collections.codeblue.recovery.plugins.module_utils._feature_flag import (
     FlagProvider,
     check_names,
     flag_provider,
     same,
 )
+from ansible_collections.codeblue.recovery.plugins.module_utils._flag_history import FlagHistory
 from ansible_collections.codeblue.recovery.plugins.module_utils._host_module import (
     StepContext,
     StepFailed,
@@ -117,13 +156,19 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._host_module imp
     run_step_module,
 )
 
+_MOST_STATES = 200
+
 
 def perform(params: t.Dict[str, t.Any], context: StepContext) -> StepOutcome:
     """Set what is not so yet."""
     wanted, expected = params["flags"], params["expect"]
     check_names(wanted)
-    provider = flag_provider(params, Deadline(params["timeout"]))
+    deadline = Deadline(params["timeout"])
+    provider = flag_provider(params, deadline)
+    history = FlagHistory(params, deadline)
     found = provider.read()
+    if not wanted and history.kept:
+        return StepOutcome(False, found, found, {"kept": len(found), "history": _states(history, found, params)})
     before = {name: found.get(name) for name in wanted} if wanted else dict(found)
     extra = {"kept": len(set(found) - set(wanted))}
     needed = {name: value for name, value in wanted.items() if not same(found.get(name), value)}
@@ -134,10 +179,22 @@ def perform(params: t.Dict[str, t.Any], context: StepContext) -> StepOutcome:
     _refuse_unexpected(found, expected)
     if context.check_mode:
         return StepOutcome(True, before, dict(wanted), extra)
+    since = history.modified_at()
     context.accept(before)
     provider.write(needed)
+    said = "codeblue, run %s: %s" % ((params["step"] or {}).get("run_id"), params["reason"] or "no reason given")
+    history.record(found, provider.read(), since, said)
     after = _settled(provider, wanted, params["settle"], before)
     return StepOutcome(True, before, after, extra)
+
+
+def _states(
+    history: FlagHistory, found: t.Dict[str, t.Any], params: t.Mapping[str, t.Any]
+) -> t.List[t.Dict[str, t.Any]]:
+    entries = params["history_entries"]
+    if not 1 <= entries <= _MOST_STATES:
+        raise BadInput("history_entries: %d is not between 1 and %d" % (entries, _MOST_STATES))
+    return [state.as_dict() for state in history.states(found, entries)]
 
 
 def _refuse_unexpected(found: t.Mapping[str, t.Any], expected: t.Mapping[str, t.Any]) -> None:
@@ -178,6 +235,12 @@ def main() -> None:
             "write_command": {"type": "list", "elements": "str"},
             "flags": {"type": "dict", "default": {}},
             "expect": {"type": "dict", "default": {}},
+            "history_file": {"type": "path"},
+            "history_command": {"type": "list", "elements": "str"},
+            "work_tree": {"type": "path"},
+            "git_dir": {"type": "path"},
+            "history_entries": {"type": "int", "default": 20},
+            "reason": {"type": "str"},
             "settle": {"type": "float", "default": 0.5},
             "timeout": {"type": "float", "default": 10.0},
         },

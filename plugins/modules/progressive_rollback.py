@@ -7,13 +7,18 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: progressive_rollback
-short_description: Roll the newest releases back one after the other until everything is healthy
+short_description: Take the newest changes back one after the other until everything is healthy
 version_added: 0.1.0
 author: codeblue.recovery contributors (@codeblue-recovery)
 description:
-  - Takes the newest change of a service that fails, switches all its instances to the version before, restarts them,
-    checks, and goes on with the next newest change as long as something fails.
+  - Takes the newest change of a service that fails - a release, a configuration, flags, or a migration of the schema
+    that it uses - brings all its places to the version before, restarts, checks, and goes on with the next newest
+    change as long as something fails.
   - Marks the version that it leaves as bad, for every later run as well, so that rolling back twice never lands there.
+  - A migration is never taken away under a release that needs it. That release goes back first, also where it is older.
+  - Before a migration is taken back, the database is copied as much as its size allows, see
+    M(codeblue.recovery.postgresql_safety_dump). One whose way back loses data needs C(data_loss) accepted, otherwise it
+    fails with exit code 3. One that has no way back, or that a working service needs, ends the walk.
   - Switching to the version that it left, after its mark was cleared, undoes it.
   - Runs once for all hosts of the play. Its task says C(run_once=true) as well.
 options:
@@ -26,6 +31,11 @@ options:
     description: At most so many changes.
     type: int
     default: 5
+  accept:
+    description: What is accepted explicitly. Counts in check mode only, because a run has a record of its own.
+    type: list
+    elements: str
+    default: []
   healthy_within:
     description: Seconds that services get to come up after each. 30 intervals of their checks when it is left out.
     type: float
@@ -42,6 +52,9 @@ extends_documentation_fragment:
   - codeblue.recovery.attributes.controller
 seealso:
   - module: codeblue.recovery.release_switch
+  - module: codeblue.recovery.configuration_switch
+  - module: codeblue.recovery.feature_flag
+  - module: codeblue.recovery.schema_migration
   - module: codeblue.recovery.process_state
 """
 
@@ -58,9 +71,19 @@ rolled_back:
   returned: success
   type: list
   elements: dict
-  sample: [{service: records, from: 1.2.0, to: 1.1.0}]
+  sample: [{service: records, kind: release, from: 1.2.0, to: 1.1.0}]
 still_failing:
   description: Services that are still down afterwards.
+  returned: success
+  type: list
+  elements: str
+left_to_a_person:
+  description: Why the walk ended at a change that nothing may take back by itself; V(null) when it did not.
+  returned: success
+  type: str
+  sample: migration 0042 of patient_db came last and has no way back
+not_asked:
+  description: Histories that could not be read, with the reason. Newer changes may be among them.
   returned: success
   type: list
   elements: str
@@ -88,6 +111,7 @@ def main() -> None:
             "services": {"type": "list", "elements": "str", "default": []},
             "most": {"type": "int", "default": 5},
             "healthy_within": {"type": "float"},
+            "accept": {"type": "list", "elements": "str", "default": []},
         }
     )
 

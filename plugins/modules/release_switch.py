@@ -39,6 +39,9 @@ options:
   reason:
     description: One line for the history.
     type: str
+  needs_file:
+    description: File inside of a release whose first word is the newest schema migration that the release needs.
+    type: str
   history_entries:
     description: How many entries of the history are returned.
     type: int
@@ -79,6 +82,11 @@ available:
   type: list
   elements: str
   sample: [1.3.2, 1.4.0]
+needs:
+  description: The newest schema migration that each version needs, of those that say it.
+  returned: with O(needs_file)
+  type: dict
+  sample: {1.3.2: "0041", 1.4.0: "0042"}
 history:
   description: What was current when, newest first.
   returned: success
@@ -143,7 +151,10 @@ def _note(params: t.Dict[str, t.Any]) -> t.Dict[str, t.Any]:
 def _told(root: ReleaseRoot, params: t.Dict[str, t.Any]) -> t.Dict[str, t.Any]:
     if params["history_entries"] < 0:
         raise BadInput("history_entries: %d is negative" % params["history_entries"])
-    return {"available": root.available(), "history": root.history(params["history_entries"])}
+    told: t.Dict[str, t.Any] = {"available": root.available(), "history": root.history(params["history_entries"])}
+    if params["needs_file"]:
+        told["needs"] = {each: need for each in told["available"] if (need := root.needs(each, params["needs_file"]))}
+    return told
 
 
 def main() -> None:
@@ -156,6 +167,7 @@ def main() -> None:
             "manifest": {"type": "str", "default": "when_present", "choices": ["required", "when_present"]},
             "manifest_sha256": {"type": "str"},
             "reason": {"type": "str"},
+            "needs_file": {"type": "str"},
             "history_entries": {"type": "int", "default": 20},
         },
         perform,

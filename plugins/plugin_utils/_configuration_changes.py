@@ -6,29 +6,19 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineCall
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import Instance
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Change
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._undo import WayBack, came_at
 
 #: Under which kind a bad configuration is marked in the state store.
 KIND = "config"
 LOOK_SECONDS = 8.0
 # A change that is rolled out machine by machine counts as one: what came within this time before the newest of them.
 _ONE_ROLLOUT = timedelta(minutes=15)
-
-
-@dataclass(frozen=True)
-class StepBack:
-    """One machine's way back. Versions are digests of the machine's own files, so each machine has its own."""
-
-    machine: str
-    bad: str
-    good: str
-    deployed_at: str
 
 
 def with_history(service: Service) -> list[Instance]:
@@ -47,8 +37,10 @@ def history_call(instance: Instance) -> MachineCall:
     )
 
 
-def step_back(instance: Instance, seen: Mapping[str, t.Any], marked: Set[str]) -> StepBack | None:
+def step_back(instance: Instance, seen: Mapping[str, t.Any], marked: Set[str]) -> WayBack | None:
     """The newest earlier state of one machine that is not marked bad; None when there is none.
+
+    Versions are digests of the machine's own files, so each machine has its own.
 
     :param seen: the result of `history_call`.
     """
@@ -60,10 +52,10 @@ def step_back(instance: Instance, seen: Mapping[str, t.Any], marked: Set[str]) -
         (e["version"] for e in history[1:] if e["version"] != current and e["version"] not in marked and e["commit"]),
         None,
     )
-    return None if good is None else StepBack(instance.machine, current, good, str(history[0]["deployed_at"]))
+    return None if good is None else WayBack(instance.machine, current, good, came_at(history, current, "deployed_at"))
 
 
-def newest_rollout(steps: Sequence[StepBack]) -> list[StepBack]:
+def newest_rollout(steps: Sequence[WayBack]) -> list[WayBack]:
     """Those that belong to the newest change of the service."""
     if not steps:
         return []
@@ -71,7 +63,7 @@ def newest_rollout(steps: Sequence[StepBack]) -> list[StepBack]:
     return [each for each in steps if newest - _moment(each) <= _ONE_ROLLOUT]
 
 
-def restore_change(service: Service, instance: Instance, step: StepBack, why: str) -> Change:
+def restore_change(service: Service, instance: Instance, step: WayBack, why: str) -> Change:
     """Puts the configuration of one machine back."""
     return Change(
         action=f"config_{instance.machine}_to_{step.good}",
@@ -96,5 +88,5 @@ def _files(instance: Instance) -> list[str]:
     return [path for path in instance.config_files if path.startswith(root)]
 
 
-def _moment(step: StepBack) -> datetime:
-    return datetime.fromisoformat(step.deployed_at)
+def _moment(step: WayBack) -> datetime:
+    return datetime.fromisoformat(step.changed_at)

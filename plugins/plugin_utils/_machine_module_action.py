@@ -83,6 +83,7 @@ class MachineModuleAction(StepAction):
             or (module in ("release_switch", "configuration_switch") and arguments.get("mode") == "list")
             or (module == "release_restore" and arguments.get("mode", "inspect") != "restore")
             or (module == "feature_flag" and not arguments.get("flags"))
+            or (module == "schema_migration" and arguments.get("mode") == "status")
         )
 
     def _service_of_this_machine(self) -> str:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._typed_mapping import TypedMapping
@@ -19,18 +19,40 @@ class FlagPlace:
     :param file: holds one JSON object.
     :param read_command: prints one JSON object.
     :param write_command: takes a JSON object of changes on its standard input.
+    :param history_file: keeps the states of the flags, one JSON object a line.
+    :param history_command: prints the states of the flags.
+    :param history_work_tree: of the git repository that keeps `file`.
+    :param history_git_dir: that repository, when it is not `.git` in the work tree.
     """
 
     machine: str
     file: str | None = None
     read_command: tuple[str, ...] = ()
     write_command: tuple[str, ...] = ()
+    history_file: str | None = None
+    history_command: tuple[str, ...] = ()
+    history_work_tree: str | None = None
+    history_git_dir: str | None = None
+
+    @property
+    def has_history(self) -> bool:
+        """Somebody keeps which states the flags had."""
+        return bool(self.history_file or self.history_command or self.history_work_tree)
 
     def as_arguments(self) -> dict[str, t.Any]:
         """As the module `feature_flag` takes it."""
+        arguments: dict[str, t.Any] = {}
         if self.file is not None:
-            return {"path": self.file}
-        return {"read_command": list(self.read_command), "write_command": list(self.write_command)}
+            arguments["path"] = self.file
+        else:
+            arguments |= {"read_command": list(self.read_command), "write_command": list(self.write_command)}
+        history = {
+            "history_file": self.history_file,
+            "history_command": list(self.history_command),
+            "work_tree": self.history_work_tree,
+            "git_dir": self.history_git_dir,
+        }
+        return {**arguments, **{name: value for name, value in history.items() if value}}
 
 
 @dataclass(frozen=True)
@@ -52,19 +74,13 @@ class Feature:
 
 def read_feature(values: TypedMapping, name: str, inventory_names: Collection[str]) -> Feature:
     """Read one of `codeblue_host.features`; what is wrong goes to the problems of the mapping."""
-
-    def known(item: TypedMapping, key: str, told: str) -> str:
-        if told and told not in inventory_names:
-            item.problem(key, f"{told!r} is not in the inventory")
-        return told
-
-    used_by = known(values, "used_by", values.text("used_by"))
+    used_by = _known(values, "used_by", inventory_names)
     feature = Feature(
         name=name,
         used_by=used_by,
         enabled=values.text("enabled"),
         share=values.optional_text("share"),
-        places=tuple(_read_place(item, known) for item in values.listed("places")),
+        places=tuple(_read_place(item, inventory_names) for item in values.listed("places")),
     )
     if not feature.places:
         values.problem("places", "is missing, name every place that holds the flags")
@@ -72,24 +88,59 @@ def read_feature(values: TypedMapping, name: str, inventory_names: Collection[st
     return feature
 
 
-def _read_place(values: TypedMapping, known: Callable[[TypedMapping, str, str], str]) -> FlagPlace:
+def read_flag_places(values: Iterable[TypedMapping], inventory_names: Collection[str]) -> tuple[FlagPlace, ...]:
+    """Read `codeblue_host.flags`: every place that holds flags of the service itself."""
+    return tuple(_read_place(item, inventory_names) for item in values)
+
+
+def _read_place(values: TypedMapping, inventory_names: Collection[str]) -> FlagPlace:
+    history = values.optional_child("history")
     place = FlagPlace(
-        machine=known(values, "machine", values.text("machine")),
+        machine=_known(values, "machine", inventory_names),
         file=values.optional_text("file"),
         read_command=values.texts("read_command"),
         write_command=values.texts("write_command"),
+        history_file=history.optional_text("file") if history is not None else None,
+        history_command=history.texts("command") if history is not None else (),
+        history_work_tree=history.optional_text("work_tree") if history is not None else None,
+        history_git_dir=history.optional_text("git_dir") if history is not None else None,
     )
     by_command = bool(place.read_command or place.write_command)
     if (place.file is None) != by_command:
         values.problem("file", "or read_command and write_command must be given, one of the two ways")
     if by_command and not (place.read_command and place.write_command):
         values.problem("write_command", "and read_command belong together")
-    for key, path in (
-        ("file", place.file),
-        ("read_command", next(iter(place.read_command), None)),
-        ("write_command", next(iter(place.write_command), None)),
-    ):
-        if path is not None and not path.startswith("/"):
-            values.problem(key, f"must be an absolute path, not {path!r}")
+    _absolute(values, ("file", place.file), ("read_command", _program(place.read_command)))
+    _absolute(values, ("write_command", _program(place.write_command)))
+    if history is not None:
+        _read_history(history, place)
     values.finish()
     return place
+
+
+def _read_history(values: TypedMapping, place: FlagPlace) -> None:
+    ways = (place.history_file, place.history_command, place.history_work_tree)
+    if sum(bool(way) for way in ways) != 1:
+        values.problem("file", "or command or work_tree must be given, one of the three ways")
+    if place.history_work_tree is not None and place.file is None:
+        values.problem("work_tree", "keeps the history of a file, give command")
+    _absolute(values, ("file", place.history_file), ("command", _program(place.history_command)))
+    _absolute(values, ("work_tree", place.history_work_tree), ("git_dir", place.history_git_dir))
+    values.finish()
+
+
+def _known(values: TypedMapping, key: str, inventory_names: Collection[str]) -> str:
+    told = values.text(key)
+    if told and told not in inventory_names:
+        values.problem(key, f"{told!r} is not in the inventory")
+    return told
+
+
+def _program(command: tuple[str, ...]) -> str | None:
+    return next(iter(command), None)
+
+
+def _absolute(values: TypedMapping, *paths: tuple[str, str | None]) -> None:
+    for key, path in paths:
+        if path is not None and not path.startswith("/"):
+            values.problem(key, f"must be an absolute path, not {path!r}")

@@ -9,8 +9,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_certificates import Certificate, read_certificate
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_features import Feature, read_feature
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_features import (
+    Feature,
+    FlagPlace,
+    read_feature,
+    read_flag_places,
+)
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_isolation import Isolation, read_isolation
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_migrations import Migrations, read_migrations
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_sessions import SessionKeys, read_session_keys
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._typed_mapping import TypedMapping
 
@@ -86,6 +92,7 @@ class HostDatabase:
     :param service_roles: roles whose idle sessions are never taken for a leak.
     :param write_paths: every way by which a client can write to the primary.
     :param integrity: by which data corruption is known.
+    :param migrations: the tool by which its schema is migrated.
     """
 
     bin_dir: str
@@ -100,6 +107,7 @@ class HostDatabase:
     write_paths: tuple[str, ...]
     members: Mapping[str, Member]
     integrity: tuple[IntegrityRule, ...] = ()
+    migrations: Migrations | None = None
 
     @property
     def set_up_as_primary(self) -> Member:
@@ -179,13 +187,17 @@ class Instance:
 
 @dataclass(frozen=True)
 class HostPlatform:
-    """What `codeblue_host` says. A database has `postgresql`, everything else `instances`."""
+    """What `codeblue_host` says. A database has `postgresql`, everything else `instances`.
+
+    :param flags: every place that holds flags of the service itself.
+    """
 
     postgresql: HostDatabase | None = None
     gateway: Gateway | None = None
     credentials: Mapping[str, Credential] = field(default_factory=dict)
     instances: Mapping[str, Instance] = field(default_factory=dict)
     flags_file: str | None = None
+    flags: tuple[FlagPlace, ...] = ()
     features: Mapping[str, Feature] = field(default_factory=dict)
     isolation: Isolation | None = None
     session_keys: SessionKeys | None = None
@@ -202,6 +214,9 @@ class HostPlatform:
         names += [each.machine for each in self.session_keys.consumers] if self.session_keys is not None else []
         names += [each.machine for each in self.certificates.values()]
         names += [place.machine for feature in self.features.values() for place in feature.places]
+        names += [place.machine for place in self.flags]
+        if self.postgresql is not None and self.postgresql.migrations is not None:
+            names.append(self.postgresql.migrations.machine)
         return tuple(dict.fromkeys(names))
 
 
@@ -242,6 +257,7 @@ class _HostReader:
             credentials=credentials,
             instances=instances,
             flags_file=self._optional_path(values, "flags_file"),
+            flags=read_flag_places(values.listed("flags"), self._inventory_names),
             features={n: read_feature(item, n, self._inventory_names) for n, item in values.children("features")},
             isolation=read_isolation(alone, instances) if alone is not None else None,
             session_keys=read_session_keys(keys, self._consumer) if keys is not None else None,
@@ -255,6 +271,7 @@ class _HostReader:
 
     def _database(self, values: TypedMapping) -> HostDatabase:
         members = {name: self._member(values, name, item) for name, item in values.children("members")}
+        tool = values.optional_child("migrations")
         database = HostDatabase(
             bin_dir=self._path(values, "bin_dir"),
             os_user=values.text("os_user", default="postgres"),
@@ -268,6 +285,7 @@ class _HostReader:
             write_paths=values.texts("write_paths", required=True, choices=WRITE_PATHS),
             members=members,
             integrity=tuple(self._integrity_rule(item) for item in values.listed("integrity")),
+            migrations=read_migrations(tool, self._inventory_names) if tool is not None else None,
         )
         if not members:
             values.problem("members", "is missing, name at least the primary")

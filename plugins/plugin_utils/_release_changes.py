@@ -39,12 +39,19 @@ def with_releases(service: Service) -> list[Instance]:
     return [each for each in service.require_host().instances.values() if each.release_root is not None]
 
 
-def list_call(instance: Instance) -> MachineCall:
-    """Asks an instance for its releases."""
+def list_call(instance: Instance, needs_file: str | None = None) -> MachineCall:
+    """Asks an instance for its releases.
+
+    :param needs_file: in a release, names the newest schema migration that it needs.
+    """
     return MachineCall(
         instance.machine,
         "codeblue.recovery.release_switch",
-        {"release_root": instance.release_root, "mode": "list"},
+        {
+            "release_root": instance.release_root,
+            "mode": "list",
+            **({"needs_file": needs_file} if needs_file is not None else {}),
+        },
         LOOK_SECONDS,
         check_mode=True,
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -146,6 +148,84 @@ def test_a_look_needs_no_step(tmp_path: Path) -> None:
     path = written(tmp_path, {"ai_enabled": True})
     assert run_module("feature_flag", {"path": str(path)}).result["before"] == {"ai_enabled": True}
     assert not (tmp_path / "locks").exists()
+
+
+# -- the history of flags -----------------------------------------------------------------------------------------
+
+
+def states(tmp_path: Path, **options: Any) -> list[dict[str, Any]]:
+    """The states that are told, the present one first."""
+    seen = set_flags(tmp_path, {}, **options).result
+    assert seen["changed"] is False and seen["accepted_at"] is None
+    return list(seen["history"])
+
+
+def test_what_is_set_is_kept_in_the_history_with_what_was_found(tmp_path: Path) -> None:
+    path, history = written(tmp_path, {"a": 1}), tmp_path / "history.jsonl"
+    assert [each["by"] for each in states(tmp_path, history_file=str(history))] == ["unrecorded"]
+    set_flags(tmp_path, {"a": 2}, history_file=str(history), reason="a is too small")
+    found = states(tmp_path, history_file=str(history))
+    assert [each["flags"] for each in found] == [{"a": 2}, {"a": 1}]
+    assert found[0]["by"] == "codeblue, run run: a is too small" and found[1]["by"] == "unrecorded"
+    assert found[0]["changed_at"] > found[1]["changed_at"] and found[0]["version"] != found[1]["version"]
+    path.write_text('{"a": 1}')
+    again = states(tmp_path, history_file=str(history))
+    assert [each["flags"]["a"] for each in again] == [1, 2, 1] and again[0]["version"] == again[2]["version"]
+    with history.open("a") as stream:
+        stream.write('{"torn')
+    assert len(states(tmp_path, history_file=str(history))) == 3
+    assert len(states(tmp_path, history_file=str(history), history_entries=1)) == 1
+
+
+def test_git_keeps_the_history_of_a_file(tmp_path: Path) -> None:
+    def git(*arguments: str, date: str = "") -> None:
+        environment = {
+            **os.environ,
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_AUTHOR_DATE": date,
+            "GIT_COMMITTER_DATE": date,
+        }
+        command = ["git", "-C", str(tmp_path), "-c", "user.name=ops", "-c", "user.email=ops@clinic.invalid", *arguments]
+        subprocess.run(command, env=environment, check=True, capture_output=True)
+
+    git("init", "--quiet")
+    for day, value in enumerate((True, False), start=1):
+        written(tmp_path, {"ai_enabled": value})
+        git("add", "flags.json")
+        git("commit", "--quiet", "--message", "flags", date=f"2026-01-0{day}T09:00:00+00:00")
+    found = states(tmp_path, work_tree=str(tmp_path))
+    assert [each["flags"]["ai_enabled"] for each in found] == [False, True]
+    assert [each["changed_at"][:10] for each in found] == ["2026-01-02", "2026-01-01"] and found[0]["by"] == "ops"
+    written(tmp_path, {"ai_enabled": "perhaps"})
+    assert [each["by"] for each in states(tmp_path, work_tree=str(tmp_path))] == ["unrecorded", "ops", "ops"]
+
+
+def test_a_command_tells_the_history(tmp_path: Path) -> None:
+    written(tmp_path, {"a": 2})
+    told = tmp_path / "told.json"
+    told.write_text(
+        json.dumps(
+            [
+                {"changed_at": "2026-01-01T09:00:00Z", "flags": {"a": 1}, "by": "ops"},
+                {"changed_at": "2026-01-02T10:00:00+01:00", "flags": {"a": 2}},
+            ]
+        )
+    )
+    command = ["/bin/cat", str(told)]
+    found = states(tmp_path, history_command=command)
+    assert [(each["flags"]["a"], each["changed_at"]) for each in found] == [
+        (2, "2026-01-02T09:00:00.000000Z"),
+        (1, "2026-01-01T09:00:00.000000Z"),
+    ]
+    told.write_text('[{"changed_at": "yesterday", "flags": {}}]')
+    failed = set_flags(tmp_path, {}, history_command=command)
+    assert failed.failed and "no history" in failed.result["msg"]
+
+
+def test_one_history_is_enough(tmp_path: Path) -> None:
+    written(tmp_path, {})
+    failed = set_flags(tmp_path, {}, history_file=str(tmp_path / "h"), work_tree=str(tmp_path))
+    assert failed.failed and failed.result["exit_code"] == 2 and "one history is enough" in failed.result["msg"]
 
 
 # -- http_probe ------------------------------------------------------------------------------------------------------

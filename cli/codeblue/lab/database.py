@@ -14,7 +14,7 @@ from codeblue.lab.secrets import DATABASE_ROLES, PROBE_ACCOUNT, read_secret
 if TYPE_CHECKING:
     import psycopg
 
-_TABLES = """
+CLINIC_TABLES = """
 create table accounts (
     username text primary key,
     password_hash text not null,
@@ -34,6 +34,14 @@ grant select on accounts to auth_app;
 grant select, insert on codeblue_sentinel to sentinel;
 grant select, insert, update on codeblue_check to sentinel;
 """
+# What the migration tool keeps. The tables themselves are the first migration, long ago.
+_MIGRATIONS_TABLE = """
+create table schema_migrations (
+    version text primary key,
+    applied_at timestamptz not null default clock_timestamp()
+);
+insert into schema_migrations values ('0001', '2026-01-01 09:00:00+00');
+"""
 
 
 def create_database(postgresql: PostgreSQL, member: str) -> None:
@@ -48,7 +56,8 @@ def create_database(postgresql: PostgreSQL, member: str) -> None:
         set_passwords(postgresql.layout, connection)
         connection.execute(sql.SQL("create database {} strategy file_copy").format(sql.Identifier(DATABASE)))
     with postgresql.connect(member, DATABASE) as connection:
-        connection.execute(_TABLES)
+        connection.execute(CLINIC_TABLES)
+        connection.execute(_MIGRATIONS_TABLE)
         create_records(connection)
         connection.execute("insert into codeblue_check values (1, clock_timestamp())")
         probe_password = read_secret(postgresql.layout.secret(PROBE_ACCOUNT))

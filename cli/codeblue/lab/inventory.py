@@ -27,6 +27,7 @@ from codeblue.lab.layout import (
     postgres_unit,
     unit,
 )
+from codeblue.lab.migrations import MACHINE, NEEDS_FILE, SchemaMigrations
 from codeblue.lab.patient_records import INTEGRITY_RULES
 from codeblue.lab.postgresql import DATABASE, PORT_NAMES
 from codeblue.lab.services import DATABASE_USERS
@@ -150,6 +151,7 @@ class Inventory:
             "replication_user": "replicator",
             "write_paths": ["gateway"],
             "integrity": INTEGRITY_RULES,
+            "migrations": self._migrations(),
             "members": {
                 member: {
                     "role": "primary" if member == DATABASE_MEMBERS[0] else "standby",
@@ -211,6 +213,7 @@ class Inventory:
                     "refused_sources_file": str(self.layout.refused_sources),
                 },
                 "flags_file": str(self.layout.flags_file(name)),
+                "flags": [self._flags(name)],
                 **({"features": {"triage": self._triage()}} if name == "ai" else {}),
                 "isolation": self._isolation(name),
                 **({"session_keys": self._session_keys()} if name == "auth" else {}),
@@ -296,7 +299,29 @@ class Inventory:
             "enabled": "ai_enabled",
             "share": "ai_share",
             # All instances of the lab read one file; a file that machines share is named once.
-            "places": [{"machine": APPLICATION_MACHINES[0], "file": str(self.layout.flags_file("records"))}],
+            "places": [self._flags("records")],
+        }
+
+    def _flags(self, service: str) -> dict[str, Any]:
+        history = {"file": str(self.layout.flags_history(service))}
+        return {
+            "machine": APPLICATION_MACHINES[0],
+            "file": str(self.layout.flags_file(service)),
+            "history": history,
+        }
+
+    def _migrations(self) -> dict[str, Any]:
+        tool = SchemaMigrations(self.layout, self.state)
+        return {
+            "machine": MACHINE,
+            "status_command": tool.command("status"),
+            "down_command": tool.command("down", "{version}"),
+            "up_command": tool.command("up", "{version}"),
+            "used_by": list(DATABASE_USERS),
+            "needs_file": NEEDS_FILE,
+            "lock_timeout": "2s",
+            "statement_timeout": "5s",
+            "timeout": "15s",
         }
 
     def _consumer(self, service: str, role: str, machine: str) -> dict[str, Any]:

@@ -324,6 +324,7 @@ def _release(parts: Parts) -> None:
     from codeblue.lab.releases import GOOD, GOOD_PREVIOUS
 
     parts.configuration.keep_as_base()
+    parts.migrations.install()
     parts.releases.make_repository()
     for version in (GOOD_PREVIOUS, GOOD):
         parts.releases.deploy_all(version)

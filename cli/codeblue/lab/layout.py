@@ -128,6 +128,10 @@ class Layout:
     def flags_file(self, service: str) -> Path:
         return self.flags / f"{service}.json"
 
+    def flags_history(self, service: str) -> Path:
+        """Which flags a service had since when."""
+        return self.flags / f"{service}.history.jsonl"
+
     def machine(self, name: str) -> Path:
         return self.root / "machines" / name
 

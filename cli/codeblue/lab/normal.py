@@ -11,13 +11,11 @@ import time
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
 
 from codeblue.lab.database import reset_roles, set_passwords
-from codeblue.lab.files import write_json
 from codeblue.lab.intrusion_faults import remove_intrusion
 from codeblue.lab.layout import (
     DATABASE_MEMBERS,
     FAULT_UNITS,
     GATEWAY_UNIT,
-    SERVICES,
     postgres_unit,
     unit,
 )
@@ -44,9 +42,9 @@ def restore_normal_state(parts: Parts) -> None:
         reset_roles(connection)
         connection.execute("alter database clinic reset all")
     with parts.postgresql.connect(_FIRST, DATABASE) as connection:
+        parts.migrations.restore_base(connection)
         restore_records(connection)
-    for service in SERVICES:
-        write_json(parts.layout.flags_file(service), {"ai_enabled": True})
+    parts.services.write_flags()
     stale = {*parts.releases.restore_base(), *parts.configuration.restore_base()}
     parts.supervisor.stop(*(unit(service, machine) for service, machine in stale))
     _start_all_but_the_database(parts)

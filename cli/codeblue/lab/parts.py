@@ -15,6 +15,7 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._errors import C
 from codeblue.lab.configuration import Configuration
 from codeblue.lab.gateway import DATABASE_BACKEND, HAProxy, instance_port_name
 from codeblue.lab.layout import APPLICATION_MACHINES, DATABASE_MEMBERS, SERVICES, Layout
+from codeblue.lab.migrations import SchemaMigrations
 from codeblue.lab.postgresql import PostgreSQL
 from codeblue.lab.releases import Releases
 from codeblue.lab.secrets import PROBE_ACCOUNT, read_secret
@@ -52,6 +53,10 @@ class Parts:
     @cached_property
     def configuration(self) -> Configuration:
         return Configuration(self.layout)
+
+    @cached_property
+    def migrations(self) -> SchemaMigrations:
+        return SchemaMigrations(self.layout, self.state)
 
     @cached_property
     def releases(self) -> Releases:

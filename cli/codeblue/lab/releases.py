@@ -21,6 +21,7 @@ from codeblue.lab.clinic import triage_model
 from codeblue.lab.files import make_directory, write_text
 from codeblue.lab.intrusion import IMPLANT_EDITS
 from codeblue.lab.layout import APPLICATION_MACHINES, SERVICES, Layout
+from codeblue.lab.migrations import BASE_SCHEMA, NEEDS_FILE, NEW_COLUMNS
 
 # Not part of a release of the services.
 _LEFT_OUT = {
@@ -33,6 +34,7 @@ _LEFT_OUT = {
     "billing_export.py",
     "batch_report.py",
     "crawler.py",
+    "migrate.py",
 }
 
 
@@ -42,6 +44,7 @@ class Version:
 
     :param edits: file, text and what stands there instead from this version on.
     :param base: the version that it is made from; None for the one before.
+    :param schema: the newest migration that it needs.
     """
 
     number: str
@@ -49,6 +52,7 @@ class Version:
     edits: tuple[tuple[str, str, str], ...] = ()
     model_seed: int = 1
     base: str | None = None
+    schema: str = BASE_SCHEMA
 
 
 _REMOVE_IDENTITY = ('        return 201, {"id": row[0], "triage": triage}', '        return 201, {"id": row[0]}')
@@ -93,6 +97,7 @@ VERSIONS = (
             ("auth.py", "select username, password_hash", "select username, password_digest"),
         ),
         2,
+        schema=NEW_COLUMNS,
     ),
     # Bad: a module that is not on the machines.
     Version(
@@ -100,6 +105,7 @@ VERSIONS = (
         "Measure requests",
         (("clinic_service.py", "import json\n", "import json\n\nimport clinic_metrics  # noqa: F401\n"),),
         2,
+        schema=NEW_COLUMNS,
     ),
     # Bad: the process starts, looks healthy, and ends with the first inference, as a native library does that faults.
     Version(
@@ -204,6 +210,7 @@ class Releases:
             files = {
                 **sources,
                 "VERSION": version.number + "\n",
+                NEEDS_FILE: version.schema + "\n",
                 "model.json": model,
                 "model.json.sha256": f"{digest}  model.json\n",
             }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from typing import ClassVar
 
@@ -9,6 +10,7 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._errors import C
 
 from codeblue.lab.database_faults import kill_member
 from codeblue.lab.faults import Fault, Injection
+from codeblue.lab.files import write_json
 from codeblue.lab.layout import (
     APPLICATION_MACHINES,
     DATABASE_MEMBERS,
@@ -18,6 +20,7 @@ from codeblue.lab.layout import (
     postgres_unit,
     unit,
 )
+from codeblue.lab.migrations import SERVICE_RIGHTS
 from codeblue.lab.parts import Parts
 from codeblue.lab.processes import end, identity
 from codeblue.lab.releases import BAD_ANSWERS, BAD_START
@@ -77,11 +80,45 @@ class BadConfigurationOutage(Fault):
         return injection
 
 
+class BadMigrationOutage(Fault):
+    name: ClassVar[str] = "bad_migration_outage"
+    summary: ClassVar[str] = (
+        f"migration {SERVICE_RIGHTS}, newer than all releases, takes auth and records their rights, then all is killed"
+    )
+    hits: ClassVar[tuple[str, ...]] = _ALL_SERVICES
+    rto_target: ClassVar[float | None] = 30.0
+
+    def inject(self, parts: Parts) -> Injection:
+        parts.migrations.up(SERVICE_RIGHTS)
+        injection = self.strike(migration=SERVICE_RIGHTS)
+        kill_everything(parts)
+        return injection
+
+
+class MaintenanceFlagOutage(Fault):
+    name: ClassVar[str] = "maintenance_flag_outage"
+    summary: ClassVar[str] = "the flag maintenance is set for auth and records, and forgotten; then all is killed"
+    hits: ClassVar[tuple[str, ...]] = _ALL_SERVICES
+    # Two services are rolled back one after the other, each after it had its time to come up.
+    rto_target: ClassVar[float | None] = 45.0
+
+    def inject(self, parts: Parts) -> Injection:
+        for service in ("auth", "records"):
+            path = parts.layout.flags_file(service)
+            flags = json.loads(path.read_text(encoding="utf-8"))
+            write_json(path, {**flags, "maintenance": True})
+        injection = self.strike(services=["auth", "records"])
+        kill_everything(parts)
+        return injection
+
+
 SERVICE_FAULTS: tuple[type[Fault], ...] = (
     CompleteOutage,
     BadReleaseOutage,
     CrashingReleaseOutage,
     BadConfigurationOutage,
+    BadMigrationOutage,
+    MaintenanceFlagOutage,
 )
 
 

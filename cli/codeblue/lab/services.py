@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +49,19 @@ class Services:
             make_directory(self.layout.lock_dir(machine))
             make_directory(self.layout.log_dir(machine), _keep_mode(self.layout.log_dir(machine)))
         make_directory(self.layout.flags)
+        self.write_flags()
         for service in SERVICES:
-            write_json(self.layout.flags_file(service), {"ai_enabled": True})
             for machine in APPLICATION_MACHINES:
                 make_directory(self.layout.release_root(machine, service) / "releases")
+
+    def write_flags(self) -> None:
+        """The flags as they are in the normal state, with a history that begins now."""
+        flags = {"ai_enabled": True}
+        now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        line = json.dumps({"changed_at": now, "flags": flags, "by": "lab"})
+        for service in SERVICES:
+            write_json(self.layout.flags_file(service), flags)
+            write_text(self.layout.flags_history(service), line + "\n")
 
     def make_signing_keys(self) -> None:
         """One key pair for the clinic: auth signs with it, records verifies."""

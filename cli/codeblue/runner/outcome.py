@@ -14,6 +14,8 @@ if t.TYPE_CHECKING:
 
 # 254: ended by a signal, as `run_ansible` says it. 99: SIGINT (ExitCode.KEYBOARD_INTERRUPT in ansible.errors).
 _KILLED_OR_STOPPED = (254, 99)
+# What the targets say that only end with the one that failed, see the rescue of the playbooks.
+_CONSEQUENCE = "another target of this run failed"
 _NO_HOSTS = (
     "no target matches: nothing was done",
     "look at --limit, and whether the targets are in the group codeblue_services",
@@ -116,4 +118,6 @@ def _refusal(reader: EventReader) -> int | None:
 def _last_failure(reader: EventReader) -> tuple[str | None, str | None]:
     if not reader.failures:
         return None, None
-    return reader.failures[-1].error, reader.failures[-1].hint
+    own = [failure for failure in reader.failures if _CONSEQUENCE not in (failure.error or "")]
+    last = (own or reader.failures)[-1]
+    return last.error, last.hint

@@ -141,6 +141,8 @@ class Service:
             if match is None or route_method != method:
                 continue
             try:
+                if self._flag("maintenance", False) is True and path != "/health/live":
+                    raise HttpError(503, "closed for maintenance")
                 parsed = json.loads(body) if body else {}
                 if not isinstance(parsed, dict):
                     raise HttpError(400, "the body must be a JSON object")
