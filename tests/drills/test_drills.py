@@ -20,6 +20,7 @@ LONGEST_AWAY = {
     "credentials_refused": 30.0,
     "complete_outage": 30.0,
     "bad_release_outage": 30.0,
+    "bad_migration_outage": 30.0,
 }
 KEYS = [
     "message_type",

@@ -137,6 +137,7 @@ def test_an_accepted_loss_is_taken(schema: Schema) -> None:
     assert schema.sql("select count(*) from patients") == [(100,)]
 
 
+@pytest.mark.extended
 def test_a_lock_that_is_not_had_ends_the_try_and_leaves_everything(schema: Schema) -> None:
     with schema.cluster.connect("db1", dbname="migrated") as holder:
         holder.execute("begin; lock table patients in access share mode")
@@ -146,6 +147,7 @@ def test_a_lock_that_is_not_had_ends_the_try_and_leaves_everything(schema: Schem
     assert schema.versions() == ["0001", "0002"] and "ward" in columns(schema)
 
 
+@pytest.mark.extended
 def test_a_statement_that_takes_too_long_is_ended_by_the_server(schema: Schema) -> None:
     schema.add("0003", "select 1;", "select pg_sleep(30);")
     schema.apply("0003")
@@ -153,6 +155,7 @@ def test_a_statement_that_takes_too_long_is_ended_by_the_server(schema: Schema) 
     assert "took too long" in failed.result["msg"] and schema.versions()[-1] == "0003"
 
 
+@pytest.mark.extended
 def test_a_tool_that_hangs_is_ended(schema: Schema) -> None:
     script = schema.directory / "hangs.sh"
     script.write_text("#!/bin/sh\nsleep 60\n")
@@ -191,6 +194,7 @@ def test_a_tool_that_takes_more_back_than_asked_is_a_case_for_a_person(schema: S
     assert failed.failed and failed.result["exit_code"] == 5 and "0001" in failed.result["msg"]
 
 
+@pytest.mark.extended
 def test_a_status_that_cannot_be_had_says_nothing_of_what_was_printed(schema: Schema) -> None:
     (schema.directory / "config.json").write_text('{"host": "127.0.0.1", "port": 1, "password": "hunter2"}')
     failed = schema.run("status")
@@ -237,6 +241,7 @@ def test_a_small_database_is_copied_whole_and_can_be_read_back(schema: Schema, p
     assert "somebody 500" in contents(file["path"]) and taken["after"]["lsn"]
 
 
+@pytest.mark.extended
 def test_of_a_large_one_the_tables_that_change_and_the_schema(schema: Schema, place: Path) -> None:
     schema.sql("create table large as select n, repeat('x', 500) from generate_series(1, 4000) n")
     taken = copy(schema, place, tables=["patients", "gone"], most_bytes=1_000_000).result
@@ -255,6 +260,7 @@ def test_without_rows_and_without_an_archive_it_refuses(schema: Schema, place: P
     assert not place.exists()
 
 
+@pytest.mark.extended
 def test_old_copies_go_and_a_torn_one_is_cleared_away(schema: Schema, place: Path) -> None:
     for _number in range(3):
         copy(schema, place, keep=2)
