@@ -40,7 +40,7 @@ class ActionModule(StepAction):
         exposure = Exposure.of(arguments["diagnosis"])
         logs = closed_logs(exposure, "RUN" if self.check_mode else self.open_run().run_id)
         how, pages = self._close_pages(service, exposure)
-        shipping = shipping_changes(policy_of(service), exposure.logs, "stopped")
+        shipping = shipping_changes(policy_of(service), exposure.logs, "held")
         # All at once: what is sent until then is sent.
         done = self.changes([*pages, *(_close_logs(each) for each in logs), *shipping])
         for each in done:
@@ -87,7 +87,7 @@ class ActionModule(StepAction):
                 machine=machine,
                 module="process_state",
                 arguments={
-                    "units": [{**instance.process.as_arguments(), "state": "stopped"}],
+                    "units": [{**instance.process.as_arguments(), "state": "held"}],
                     "timeout": _STOP_SECONDS,
                 },
                 decision={"unit": instance.process.unit, "reason": reason},

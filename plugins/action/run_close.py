@@ -10,7 +10,8 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._errors import C
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineCall
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._payload_cache import keep
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._postgresql_arguments import member_arguments
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import StepAction
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import OpenRun, StepAction
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._still_so import due_afterwards, left_by, look_again
 
 _BY_STATUS = {"HEALTHY": "recovered", "DEGRADED": "degraded", "MAINTENANCE": "degraded", "DOWN": "failed_safe"}
 _ENDED_WELL = ("recovered", "completed", "nothing_to_do")
@@ -39,6 +40,7 @@ class ActionModule(StepAction):
         except Refused:
             # Either the opening failed, or the target was closed as failed already: what was said is said again.
             return self._result(outcome, detail, arguments["outcome"], str(detail.get("reason")))
+        outcome = self._look_again(gate, outcome, detail)
         keep()
         run = gate.store.close_target(gate.run_id, self.target, outcome, detail)
         said = f"run {run.run_id}: {outcome}" + (f", {detail['reason']}" if detail.get("reason") else "")
@@ -52,6 +54,28 @@ class ActionModule(StepAction):
                 "aggregate": False,
             },
         }
+
+    def _look_again(self, gate: OpenRun, outcome: str, detail: dict[str, t.Any]) -> str:
+        """The outcome, when what the run changed is still so; somebody else may have put it back.
+
+        What the run suspended is due, whatever came of it.
+        """
+        steps = gate.store.steps(gate.run_id)
+        due = due_afterwards(steps, self.target)
+        if due:
+            detail["due"] = due
+            detail.setdefault("next_step", f"afterwards, {'; '.join(due)}")
+        if outcome not in (*_ENDED_WELL, "degraded"):
+            return outcome
+        found = look_again(left_by(steps, self.target), self.look)
+        if found.not_seen:
+            detail["not_seen"] = list(found.not_seen)
+        if not found.changed_again:
+            return outcome
+        detail["changed_again"] = list(found.changed_again)
+        detail["reason"] = f"{found.changed_again[0]}: somebody else keeps it"
+        detail["next_step"] = "find out who, suspend it and run again; see docs/reconcilers.md"
+        return "degraded"
 
     def _judge(self, arguments: dict[str, t.Any]) -> tuple[str, dict[str, t.Any]]:
         if arguments["outcome"] == "nothing_to_do":

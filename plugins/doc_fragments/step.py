@@ -40,4 +40,60 @@ options:
         description: Another step may end this one when it wants the target. A snapshot does not hold up an emergency.
         type: bool
         default: false
+  reconcilers:
+    description:
+      - Who of the site's own keeps what on this machine. The action fills it in from C(codeblue_reconcilers).
+      - One that is at work on what is about to change is suspended first, or the change is refused.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: As people know it.
+        type: str
+        required: true
+      owns:
+        description: Patterns of paths that it puts back.
+        type: list
+        elements: str
+        default: []
+      restarts:
+        description: Units that it starts again.
+        type: list
+        elements: str
+        default: []
+      process:
+        description: The unit that it runs as; stopping it suspends it.
+        type: dict
+        suboptions:
+          manager:
+            description: Which process manager.
+            type: str
+            choices: [supervisor, systemd]
+            required: true
+          socket:
+            description: Path of supervisord's unix socket. Required with O(reconcilers[].process.manager=supervisor).
+            type: path
+          unit:
+            description: Name of the unit, also of a timer.
+            type: str
+            required: true
+      status_command:
+        description: Program and arguments; ends with 0 while it is at work. Needed with the two below.
+        type: list
+        elements: str
+        default: []
+      suspend_command:
+        description: Suspends it.
+        type: list
+        elements: str
+        default: []
+      resume_command:
+        description: Gives it back.
+        type: list
+        elements: str
+        default: []
+      advice:
+        description: What a person does instead, where it has no switch.
+        type: str
 """

@@ -12,9 +12,36 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._target_guard im
 Spec = t.Dict[str, t.Any]
 
 
-def step_argument() -> Spec:
-    """`step`: which step of which run this is; needed unless in check mode."""
+def reconcilers_argument() -> Spec:
+    """`reconcilers`: who of the site's own keeps what on this machine, see `_reconcilers.Declared`."""
+    words = {"type": "list", "elements": "str", "default": []}
     return {
+        "reconcilers": {
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": {
+                "name": {"type": "str", "required": True},
+                "owns": words,
+                "restarts": words,
+                "process": {
+                    "type": "dict",
+                    "options": process_options(),
+                    "required_if": [("manager", "supervisor", ["socket"])],
+                },
+                "status_command": words,
+                "suspend_command": words,
+                "resume_command": words,
+                "advice": {"type": "str"},
+            },
+        },
+    }
+
+
+def step_argument() -> Spec:
+    """`step`: which step of which run this is; needed unless in check mode. And `reconcilers`."""
+    return {
+        **reconcilers_argument(),
         "step": {
             "type": "dict",
             "options": {

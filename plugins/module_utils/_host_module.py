@@ -14,6 +14,12 @@ from dataclasses import dataclass, field, replace
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.codeblue.recovery.plugins.module_utils._argspec import step_argument, step_from
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
+from ansible_collections.codeblue.recovery.plugins.module_utils._reconcilers import (
+    Declared,
+    ReconcilerAtWork,
+    Touched,
+    Watch,
+)
 from ansible_collections.codeblue.recovery.plugins.module_utils._scrub import scrub, scrub_text
 from ansible_collections.codeblue.recovery.plugins.module_utils._target_guard import TargetGuard
 
@@ -53,11 +59,16 @@ class StepContext:
     """What a changing function may ask for.
 
     :param guard: None in check mode, where nothing changes and no lock is taken.
+    :param watch: who else keeps what is about to change.
     """
 
-    def __init__(self, guard: t.Optional[TargetGuard], secrets: t.Tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, guard: t.Optional[TargetGuard], secrets: t.Tuple[str, ...] = (), watch: t.Optional[Watch] = None
+    ) -> None:
         self._guard = guard
         self._secrets = secrets
+        self._watch = watch or Watch()
+        self._watched = False
 
     @property
     def check_mode(self) -> bool:
@@ -79,9 +90,13 @@ class StepContext:
 
         :param before: the state that is about to change; it goes to disk.
         :raises CodeblueError: in check mode, where there is nothing to accept.
+        :raises ReconcilerAtWork: somebody else keeps what is about to change.
         """
         if self._guard is None:
             raise CodeblueError("a change was attempted in check mode", "this is a defect of the module; report it")
+        if not self._watched:
+            self._watch.refuse_if_any()
+            self._watched = True
         self._guard.accept(scrub(before, self._secrets))
 
 
@@ -93,6 +108,8 @@ def run_step_module(
     arguments: Params,
     perform: Perform,
     only_looks: t.Callable[[Params], bool] = lambda _params: False,
+    touches: t.Optional[t.Callable[[Params], Touched]] = None,
+    leaves: t.Optional[t.Callable[[Params], t.List[State]]] = None,
     **module_options: t.Any,
 ) -> None:
     """Run a module that changes its target, as one step of a run.
@@ -100,17 +117,24 @@ def run_step_module(
     :param arguments: argument spec without `step`.
     :param perform: does it; called with the validated parameters and a `StepContext`.
     :param only_looks: whether these parameters ask for a look, which needs no step and takes no lock.
+    :param touches: what these parameters change that somebody else may keep.
+    :param leaves: called after a step that ended well: what it leaves behind, as `_left_behind` has it.
     :param module_options: for AnsibleModule: required_if, mutually_exclusive and so on.
     """
     module = AnsibleModule({**arguments, **step_argument()}, supports_check_mode=True, **module_options)
     guard: t.Optional[TargetGuard] = None
     try:
-        if module.check_mode or only_looks(module.params):
+        if only_looks(module.params):
             result = _result(module, perform(module.params, StepContext(None)), None)
+        elif module.check_mode:
+            outcome = perform(module.params, StepContext(None))
+            watch = _watch(module.params, touches)
+            watch.told = watch.look() if outcome.changed else []
+            result = _result(module, outcome, None, watch)
         else:
             guard = TargetGuard(step_from(module.params))
             with guard:
-                result = _guarded(module, guard, perform)
+                result = _guarded(module, guard, perform, _watch(module.params, touches), leaves)
     except (CodeblueError, OSError) as error:
         _fail(module, error, guard.accepted_at if guard else None)
     else:
@@ -134,24 +158,44 @@ def run_look_module(arguments: Params, look: Look, verbatim: t.Container[str] = 
         module.exit_json(changed=False, **result)
 
 
-def _guarded(module: AnsibleModule, guard: TargetGuard, perform: Perform) -> Params:
+def _watch(params: Params, touches: t.Optional[t.Callable[[Params], Touched]]) -> Watch:
+    if touches is None:
+        return Watch()
+    return Watch(touches(params), tuple(Declared.from_params(each) for each in params["reconcilers"]))
+
+
+def _guarded(
+    module: AnsibleModule,
+    guard: TargetGuard,
+    perform: Perform,
+    watch: Watch,
+    leaves: t.Optional[t.Callable[[Params], t.List[State]]],
+) -> Params:
     if guard.finished is not None:
         return {**guard.finished, "changed": False, "already_done": True}
-    outcome = perform(module.params, StepContext(guard, _secrets(module)))
+    outcome = perform(module.params, StepContext(guard, _secrets(module), watch))
     earlier = guard.before_first_attempt
     if earlier is not None:
         # The earlier attempt may have changed things before it was cut off: what counts for undoing is what it found.
         changed = outcome.changed or earlier != outcome.after
         outcome = replace(outcome, changed=changed, before=earlier)
-    result = _result(module, outcome, guard.accepted_at)
+    if leaves is not None:
+        outcome = replace(outcome, extra={**outcome.extra, "left": leaves(module.params)})
+    result = _result(module, outcome, guard.accepted_at, watch)
     if outcome.finished:
         guard.done({key: value for key, value in result.items() if key != "diff"})
     return result
 
 
-def _result(module: AnsibleModule, outcome: StepOutcome, accepted_at: t.Optional[float]) -> Params:
+def _result(
+    module: AnsibleModule,
+    outcome: StepOutcome,
+    accepted_at: t.Optional[float],
+    watch: t.Optional[Watch] = None,
+) -> Params:
     result: Params = {
         **outcome.extra,
+        **({"reconcilers": [each.as_dict() for each in watch.told]} if watch is not None and watch.told else {}),
         "changed": outcome.changed,
         "accepted_at": accepted_at,
         "already_done": False,
@@ -171,6 +215,8 @@ def _fail(module: AnsibleModule, raised: t.Union[CodeblueError, OSError], accept
     secrets = _secrets(module)
     error = raised if isinstance(raised, CodeblueError) else CodeblueError(_os_error_text(raised))
     details = scrub(error.details, secrets) if isinstance(error, StepFailed) else {}
+    if isinstance(error, ReconcilerAtWork):
+        details = {"reconcilers": [each.as_dict() for each in error.found], "nothing_changed": accepted_at is None}
     module.fail_json(
         **details,
         msg=scrub_text(error.message, secrets),

@@ -25,8 +25,9 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_sql 
     SqlUnavailable,
     literal,
 )
-from ansible_collections.codeblue.recovery.plugins.module_utils._proc import command_line, list_processes
 from ansible_collections.codeblue.recovery.plugins.module_utils._process_manager import ProcessUnit
+from ansible_collections.codeblue.recovery.plugins.module_utils._reconcilers import Machine
+from ansible_collections.codeblue.recovery.plugins.module_utils._reconcilers_database import manager_of
 
 State = t.Dict[str, t.Any]
 
@@ -34,15 +35,6 @@ State = t.Dict[str, t.Any]
 _MANAGER_SHARE = 0.25
 _PORT_SHARE = 0.15
 _SQL_SHARE = 0.5
-
-# Programs that decide by themselves which member is the primary. A promotion behind their back makes two of them.
-_CLUSTER_MANAGERS = (
-    ("patroni", ("patroni",)),
-    ("pacemaker", ("pacemakerd", "pacemaker-execd")),
-    ("repmgr", ("repmgrd",)),
-    ("pg_auto_failover", ("pg_autoctl",)),
-    ("stolon", ("stolon-keeper",)),
-)
 
 _SERVER = """
   SELECT pg_is_in_recovery() AS in_recovery,
@@ -138,18 +130,8 @@ def look_at_member(
 
 def managed_by(member: Member) -> t.Optional[str]:
     """The cluster manager that decides about this member, or None."""
-    if os.path.exists(member.path("patroni.dynamic.json")):
-        return "patroni"
-    by_name = {name: manager for manager, names in _CLUSTER_MANAGERS for name in names}
-    for process in list_processes():
-        if process.name in by_name:
-            return by_name[process.name]
-        if process.name.startswith("python"):
-            # Patroni is a script: its own name is in the arguments.
-            for argument in command_line(process.pid)[1:2]:
-                if os.path.basename(argument) in by_name:
-                    return by_name[os.path.basename(argument)]
-    return None
+    found = manager_of(member.data_dir, Machine())
+    return None if found is None else found[0]
 
 
 def _look_at_unit(unit: t.Optional[ProcessUnit], deadline: Deadline) -> t.Optional[State]:

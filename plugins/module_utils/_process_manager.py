@@ -82,6 +82,16 @@ class ProcessUnit:
         """Have it started after a restart of the machine, or not; False when the manager cannot be told so."""
         raise NotImplementedError
 
+    def plan_hold(self, deadline: Deadline) -> t.Dict[str, t.Any]:
+        """What `hold` will change, for `release` to undo. Nothing where the manager cannot be told."""
+        return {}
+
+    def hold(self, plan: t.Mapping[str, t.Any], deadline: Deadline) -> None:
+        """Keep the unit from being started by anybody but `release`."""
+
+    def release(self, changed: t.Mapping[str, t.Any], deadline: Deadline) -> None:
+        """Undo what `hold` changed."""
+
     def wait_for(self, states: t.Container[str], deadline: Deadline, interval: float = 0.03) -> UnitStatus:
         """The status once it is one of these, or the last one seen when the time is over."""
         seen: t.List[UnitStatus] = []

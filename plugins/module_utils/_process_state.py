@@ -67,14 +67,22 @@ class WaitFor:
 
 @dataclass(frozen=True)
 class UnitWish:
-    """One unit and the state that it should be in: started, stopped or restarted."""
+    """One unit and the state that it should be in: started, stopped or restarted.
+
+    :param kept: stopped, and kept from being started; see `_process_hold`.
+    :param held: it is kept from being started right now.
+    """
 
     unit: ProcessUnit
     state: str
     wait_for: t.Optional[WaitFor] = None
+    kept: bool = False
+    held: bool = False
 
     def holds(self, status: UnitStatus) -> bool:
         """Nothing is to do. A restart is always to do."""
+        if self.kept != self.held and (self.kept or self.state != "stopped"):
+            return False
         if self.state == "started":
             return status.state == RUNNING
         return self.state == "stopped" and status.state in (STOPPED, FAILED)
@@ -119,6 +127,9 @@ def _bring_one(wish: UnitWish, earlier: UnitStatus, deadline: Deadline) -> t.Tup
     unit = wish.unit
     if wish.holds(earlier):
         return earlier, None if wish.state == "stopped" else _wait_for_service(wish, deadline)
+    if wish.state == "started" and earlier.state == RUNNING:
+        # Only its hold was to be released.
+        return earlier, _wait_for_service(wish, deadline)
     if wish.state in ("stopped", "restarted") and earlier.state not in (STOPPED, FAILED):
         unit.request_stop(deadline)
         status = unit.wait_for((STOPPED, FAILED), deadline)

@@ -64,9 +64,7 @@ class SystemdUnit(ProcessUnit):
 
     def status(self, deadline: Deadline) -> UnitStatus:
         """By systemctl show, which answers for unknown units as well."""
-        options = [argument for name in _PROPERTIES for argument in ("-p", name)]
-        answer = self._run(deadline, "show", self.unit, *options)
-        shown = dict(line.split("=", 1) for line in answer.stdout.splitlines() if "=" in line)
+        shown = self._show(deadline, *_PROPERTIES)
         if shown.get("LoadState") == "not-found":
             raise BadInput("systemd knows no unit %r" % self.unit, "systemctl list-unit-files lists them")
         word = "%s/%s" % (shown.get("ActiveState", "?"), shown.get("SubState", "?"))
@@ -112,6 +110,49 @@ class SystemdUnit(ProcessUnit):
         if before.starts_at_boot != wanted:
             self._run(deadline, "enable" if wanted else "disable", self.unit)
         return self.status(deadline).starts_at_boot == wanted
+
+    def plan_hold(self, deadline: Deadline) -> t.Dict[str, t.Any]:
+        """Sockets, paths and timers that are active and start it; a mask, or no start at boot where there is a file.
+
+        A unit file in /etc/systemd/system stands where the mask would.
+        """
+        shown = self._show(deadline, "TriggeredBy", "FragmentPath", "UnitFileState", "LoadState")
+        triggers = shown.get("TriggeredBy", "").split()
+        active = []
+        if triggers:
+            # Ends with 3 when one of them is not.
+            answer = run_command([self._systemctl, "--no-ask-password", "is-active", *triggers], deadline)
+            states = answer.stdout.split()
+            active = [name for name, state in zip(triggers, states) if state == "active"]  # noqa: B905 - Python 3.8
+        own_file = shown.get("FragmentPath", "").startswith("/etc/systemd/system/")
+        return {
+            "triggers": active,
+            "mask": not own_file and shown.get("LoadState") != "masked",
+            "disable": own_file and shown.get("UnitFileState") in _STARTED_AT_BOOT,
+        }
+
+    def hold(self, plan: t.Mapping[str, t.Any], deadline: Deadline) -> None:
+        """Triggers first, or one of them would start it between stop and mask."""
+        if plan.get("triggers"):
+            self._run(deadline, "stop", *plan["triggers"])
+        if plan.get("mask"):
+            self._run(deadline, "mask", self.unit)
+        if plan.get("disable"):
+            self._run(deadline, "disable", self.unit)
+
+    def release(self, changed: t.Mapping[str, t.Any], deadline: Deadline) -> None:
+        """Unmasked before its triggers start, which would fail otherwise."""
+        if changed.get("mask"):
+            self._run(deadline, "unmask", self.unit)
+        if changed.get("disable"):
+            self._run(deadline, "enable", self.unit)
+        if changed.get("triggers"):
+            self._run(deadline, "start", *changed["triggers"])
+
+    def _show(self, deadline: Deadline, *properties: str) -> t.Dict[str, str]:
+        options = [argument for name in properties for argument in ("-p", name)]
+        answer = self._run(deadline, "show", self.unit, *options)
+        return dict(line.split("=", 1) for line in answer.stdout.splitlines() if "=" in line)
 
     def _run(self, deadline: Deadline, *arguments: str) -> CommandResult:
         answer = run_command([self._systemctl, "--no-ask-password", *arguments], deadline)

@@ -39,6 +39,7 @@ class Note:
     :param persisted_in: the file that brings them back after a reload; None when there is none.
     :param confirmed: somebody came in again after they were loaded; until then they go by themselves.
     :param notes: of whoever made the quarantine, for its release.
+    :param lasting: the part of the rules that is true after a restart too; empty in a note of an earlier version.
     """
 
     table: str
@@ -46,6 +47,7 @@ class Note:
     persisted_in: t.Optional[str] = None
     confirmed: bool = False
     notes: State = field(default_factory=dict)
+    lasting: str = ""
 
 
 def table_name(name: str, record_directory: str) -> str:

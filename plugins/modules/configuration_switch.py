@@ -88,6 +88,19 @@ files_changed:
   type: list
   elements: str
   sample: [/etc/records/config.json]
+left:
+  description: What it leaves behind, for C(reconcilers_look) to see later whether it is still so.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{kind: content, path: /etc/records/config.json, value: 5f0c9a2b}]
+reconcilers:
+  description: Who else keeps what was changed and is only told of. In check mode also who would be suspended or asked.
+  returned: when there is one
+  type: list
+  elements: dict
+  sample: [{name: puppet, treatment: suspend, about: [/etc/records/config.json], evidence: its agent runs,
+            undo: puppet agent --enable, advice: null}]
 accepted_at:
   description: Unix time of the first changing call that the target accepted, V(null) when nothing was changed.
   returned: success
@@ -108,6 +121,8 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._host_module imp
     StepOutcome,
     run_step_module,
 )
+from ansible_collections.codeblue.recovery.plugins.module_utils._left_behind import content_left
+from ansible_collections.codeblue.recovery.plugins.module_utils._reconcilers import Touched
 
 _MOST_REVISIONS = 200
 
@@ -154,6 +169,8 @@ def main() -> None:
             "history_entries": {"type": "int", "default": 20},
         },
         perform,
+        touches=lambda params: Touched(files=tuple(params["files"])),
+        leaves=lambda params: [content_left(path) for path in params["files"]],
         only_looks=lambda params: params["mode"] == "list",
         required_if=[("mode", "switch", ["version"])],
     )

@@ -126,6 +126,19 @@ kept:
   description: How many other flags there are.
   returned: success
   type: int
+left:
+  description: What it leaves behind, for C(reconcilers_look) to see later whether it is still so.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{kind: flags, path: /etc/records/flags.json, value: {ai_enabled: false}}]
+reconcilers:
+  description: Who else keeps what was changed and is only told of. In check mode also who would be suspended or asked.
+  returned: when there is one
+  type: list
+  elements: dict
+  sample: [{name: puppet, treatment: suspend, about: [/etc/records/config.json], evidence: its agent runs,
+            undo: puppet agent --enable, advice: null}]
 accepted_at:
   description: Unix time of the first changing call that the target accepted, V(null) when nothing was changed.
   returned: success
@@ -137,6 +150,7 @@ already_done:
   type: bool
 """
 
+import os
 import time
 import typing as t
 
@@ -155,6 +169,8 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._host_module imp
     StepOutcome,
     run_step_module,
 )
+from ansible_collections.codeblue.recovery.plugins.module_utils._left_behind import flags_left
+from ansible_collections.codeblue.recovery.plugins.module_utils._reconcilers import Touched
 
 _MOST_STATES = 200
 
@@ -226,6 +242,12 @@ def _settled(
     return after
 
 
+def _files(params: t.Dict[str, t.Any]) -> t.Tuple[str, ...]:
+    """The file, and what a link of that name points to."""
+    path = params["path"]
+    return tuple(dict.fromkeys([path, os.path.realpath(path)])) if path else ()
+
+
 def main() -> None:
     """Entry point."""
     run_step_module(
@@ -245,6 +267,8 @@ def main() -> None:
             "timeout": {"type": "float", "default": 10.0},
         },
         perform,
+        touches=lambda params: Touched(files=_files(params)),
+        leaves=lambda params: [flags_left(path, params["flags"]) for path in _files(params)[:1]],
         only_looks=lambda params: not params["flags"],
         required_one_of=[("path", "read_command")],
         mutually_exclusive=[("path", "read_command"), ("path", "write_command")],

@@ -71,6 +71,19 @@ after:
   returned: success
   type: dict
   sample: {running: [/patients], file: [/patients]}
+left:
+  description: What it leaves behind, for C(reconcilers_look) to see later whether it is still so.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{kind: lines, path: /etc/haproxy/blocked_paths, value: {/patients: true}}]
+reconcilers:
+  description: Who else keeps what was changed and is only told of. In check mode also who would be suspended or asked.
+  returned: when there is one
+  type: list
+  elements: dict
+  sample: [{name: puppet, treatment: suspend, about: [/etc/records/config.json], evidence: its agent runs,
+            undo: puppet agent --enable, advice: null}]
 accepted_at:
   description: Unix time of the first changing call that the target accepted, V(null) when nothing was changed.
   returned: success
@@ -94,6 +107,8 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._host_module imp
     StepOutcome,
     run_step_module,
 )
+from ansible_collections.codeblue.recovery.plugins.module_utils._left_behind import lines_left
+from ansible_collections.codeblue.recovery.plugins.module_utils._reconcilers import Touched
 
 _MOST_ENTRIES = 1000
 _LONGEST_ENTRY = 500
@@ -195,6 +210,8 @@ def main() -> None:
             "timeout": {"type": "float", "default": 10.0},
         },
         perform,
+        touches=lambda params: Touched(files=(params["file"],)),
+        leaves=lambda params: [lines_left(params["file"], params["entries"], params["state"] == "present")],
     )
 
 

@@ -70,6 +70,19 @@ after:
   returned: success
   type: dict
   sample: {serial: 5F0C9A2B7D41, not_after: "May  1 14:05:00 2026 GMT"}
+left:
+  description: What it leaves behind, for C(reconcilers_look) to see later whether it is still so.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{kind: identity, path: /etc/haproxy/login.pem, value: "131:3012:1795225858200000000"}]
+reconcilers:
+  description: Who else keeps what was changed and is only told of. In check mode also who would be suspended or asked.
+  returned: when there is one
+  type: list
+  elements: dict
+  sample: [{name: puppet, treatment: suspend, about: [/etc/records/config.json], evidence: its agent runs,
+            undo: puppet agent --enable, advice: null}]
 accepted_at:
   description: Unix time of the first changing call that the target accepted, V(null) when nothing was changed.
   returned: success
@@ -96,6 +109,8 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._host_module imp
     StepOutcome,
     run_step_module,
 )
+from ansible_collections.codeblue.recovery.plugins.module_utils._left_behind import identity_left
+from ansible_collections.codeblue.recovery.plugins.module_utils._reconcilers import Touched
 
 
 def perform(params: t.Dict[str, t.Any], context: StepContext) -> StepOutcome:
@@ -130,6 +145,8 @@ def main() -> None:
             "timeout": {"type": "float", "default": 10.0},
         },
         perform,
+        touches=lambda params: Touched(files=(params["file"],)),
+        leaves=lambda params: [identity_left(params["file"])],
     )
 
 

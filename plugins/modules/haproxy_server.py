@@ -102,6 +102,12 @@ not_persisted_because:
   returned: success
   type: str
   sample: the section global has no server-state-file
+left:
+  description: What it leaves behind, for C(reconcilers_look) to see later whether it is still so.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{kind: server, server: patient_db/db1, socket: /run/haproxy/admin.sock, value: {state: maint, weight: null}}]
 accepted_at:
   description: Unix time of the first changing call that the target accepted, V(null) when nothing was changed.
   returned: success
@@ -132,6 +138,7 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._host_module imp
     StepOutcome,
     run_step_module,
 )
+from ansible_collections.codeblue.recovery.plugins.module_utils._left_behind import server_left
 
 _Servers = t.Dict[str, ServerState]
 
@@ -222,6 +229,11 @@ def _wished(change: ServerChange, current: ServerState) -> t.Dict[str, t.Any]:
     return wished
 
 
+def _left(params: t.Dict[str, t.Any]) -> t.List[t.Dict[str, t.Any]]:
+    wanted = [ServerChange(**change) for change in params["changes"]]
+    return [server_left(params["socket"], each.name, each.state, each.weight) for each in wanted]
+
+
 def main() -> None:
     """Entry point."""
     run_step_module(
@@ -246,6 +258,7 @@ def main() -> None:
             "timeout": {"type": "float", "default": 10.0},
         },
         perform,
+        leaves=_left,
     )
 
 

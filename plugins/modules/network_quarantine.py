@@ -16,7 +16,8 @@ description:
   - Refuses rules that would close O(management_ports) or the connection that it is called over. With O(confirm_within)
     the rules go by themselves unless O(state=confirmed) comes in time over a new connection.
   - Writes down on the machine what is to be undone before the first rule, and puts the rules where the machine's own
-    configuration brings them back after a reload.
+    configuration brings them back after a reload, or has a unit of C(systemd) do so once they are confirmed.
+  - What is closed by O(units) does not come back after a restart of the machine.
   - Where nothing can be filtered, which RV(filtered) says, nothing is changed and the task does not fail.
 options:
   name:
@@ -156,6 +157,12 @@ notes:
   returned: success
   type: dict
   sample: {}
+left:
+  description: What it leaves behind, for C(reconcilers_look) to see later whether it is still so.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{kind: table, table: codeblue_records_0a1b2c3d, value: true}]
 accepted_at:
   description: Unix time of the first changing call that the target accepted, V(null) when nothing was changed.
   returned: success
@@ -181,6 +188,7 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._host_module imp
     run_step_module,
 )
 from ansible_collections.codeblue.recovery.plugins.module_utils._intrusion import parse_networks
+from ansible_collections.codeblue.recovery.plugins.module_utils._left_behind import table_left
 from ansible_collections.codeblue.recovery.plugins.module_utils._nftables import Closed, Nftables, rules
 from ansible_collections.codeblue.recovery.plugins.module_utils._quarantine import (
     Note,
@@ -190,6 +198,7 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._quarantine impo
     table_name,
     take_back_unless_confirmed,
 )
+from ansible_collections.codeblue.recovery.plugins.module_utils._quarantine_unit import rules_file, unit_of
 from ansible_collections.codeblue.recovery.plugins.module_utils._run_command import run_command
 
 _CONTROL_GROUPS = "/sys/fs/cgroup/cgroup.controllers"
@@ -224,20 +233,25 @@ class Quarantine:
         text = rules(self.table, closed)
         self.nftables.check(text)
         kept = self.file.read()
-        place, _reason = persistence(self._params["configuration_file"], self.table)
-        note = Note(self.table, text, place, self._params["confirm_within"] == 0, self._params["notes"])
+        # A control group is new after a restart of its unit, and a rule with one that is not there would keep the
+        # machine's whole configuration from being loaded.
+        lasting = replace(closed, control_groups=())
+        kept_text = "" if lasting.empty else rules(self.table, lasting)
+        place, _reason = self._persistence()
+        place = place if kept_text else None
+        note = Note(self.table, text, place, self._params["confirm_within"] == 0, self._params["notes"], kept_text)
         if kept is not None:
             # What the release needs is what was found first.
             note = replace(note, notes=kept.notes, confirmed=kept.confirmed and kept.rules == text)
         there = self.nftables.comment_of(self.table) == _comment(text)
-        done = there and kept is not None and kept.rules == text and _holds(place, text)
+        done = there and kept is not None and kept.rules == text and self._holds(note)
         if done or context.check_mode:
             after = before if done else self._described(note)
             return StepOutcome(not done, before, after, self._extra(kept or note))
         context.accept(before)
         self.file.write(note)
-        if place is not None:
-            write_file(place, text.encode(), 0o600)
+        if place is not None and not self._by_unit(note):
+            write_file(place, kept_text.encode(), 0o600)
         if not note.confirmed:
             # Before the first rule: whatever happens to this process, the way in comes back.
             take_back_unless_confirmed(
@@ -245,6 +259,7 @@ class Quarantine:
             )
         if not there:
             self.nftables.load(self.table, text)
+        self._install(note)
         return StepOutcome(True, before, self._state(), self._extra(note))
 
     def _confirm(self, context: StepContext, before: t.Dict[str, t.Any]) -> StepOutcome:
@@ -261,6 +276,7 @@ class Quarantine:
             return StepOutcome(not note.confirmed, before, {**before, "confirmed": True}, self._extra(note))
         context.accept(before)
         self.file.write(replace(note, confirmed=True))
+        self._install(replace(note, confirmed=True))
         return StepOutcome(True, before, self._state(), self._extra(note))
 
     def _open(self, context: StepContext, before: t.Dict[str, t.Any]) -> StepOutcome:
@@ -272,6 +288,10 @@ class Quarantine:
             return StepOutcome(True, before, {"quarantined": False}, self._extra(note))
         context.accept(before)
         extra = self._extra(note)
+        unit = unit_of(self.file.path, self.table)
+        if unit is not None:
+            # First: it would bring the table back.
+            unit.remove(self._deadline)
         if note is not None and note.persisted_in and os.path.exists(note.persisted_in):
             os.unlink(note.persisted_in)
             sync_directory(os.path.dirname(note.persisted_in))
@@ -279,6 +299,34 @@ class Quarantine:
             self.nftables.delete(self.table)
         self.file.remove()
         return StepOutcome(True, before, self._state(), extra)
+
+    def _persistence(self) -> t.Tuple[t.Optional[str], str]:
+        """Where the rules lie for a reload and a restart, and why nowhere."""
+        place, reason = persistence(self._params["configuration_file"], self.table)
+        if place is None and unit_of(self.file.path, self.table) is not None:
+            return rules_file(self.file.path), ""
+        return place, reason
+
+    def _by_unit(self, note: Note) -> bool:
+        return note.persisted_in == rules_file(self.file.path)
+
+    def _install(self, note: Note) -> None:
+        """Have a unit bring the rules back, where nothing else does. Not before somebody came in again."""
+        unit = unit_of(self.file.path, self.table)
+        if unit is None or not note.confirmed or not self._by_unit(note):
+            return
+        if not unit.holds(note.lasting):
+            unit.write_rules(note.lasting)
+            unit.install(self.nftables.program, self._deadline)
+        # It has loaded what lasts; the rules by control groups go with that.
+        if note.lasting != note.rules:
+            self.nftables.load(self.table, note.rules)
+
+    def _holds(self, note: Note) -> bool:
+        unit = unit_of(self.file.path, self.table)
+        if unit is not None and self._by_unit(note):
+            return not note.confirmed or unit.holds(note.lasting)
+        return _holds(note.persisted_in, note.lasting)
 
     def _closed(self) -> Closed:
         params = self._params
@@ -318,8 +366,10 @@ class Quarantine:
         }
 
     def _extra(self, note: t.Optional[Note]) -> t.Dict[str, t.Any]:
-        _place, reason = persistence(self._params["configuration_file"], self.table)
+        _place, reason = self._persistence()
         params = self._params
+        if not reason and note is not None and note.rules and note.lasting != note.rules:
+            reason = "a restart of the machine does not bring back what is closed by units; name users instead"
         return {
             "filtered": self.unusable is None,
             "not_filtered_because": self.unusable,
@@ -361,6 +411,13 @@ def perform(params: t.Dict[str, t.Any], context: StepContext) -> StepOutcome:
     return Quarantine(params).perform(context)
 
 
+def _left(params: t.Dict[str, t.Any]) -> t.List[t.Dict[str, t.Any]]:
+    quarantine = Quarantine(params)
+    if quarantine.unusable is not None:
+        return []
+    return [table_left(quarantine.table, params["state"] != "absent")]
+
+
 def main() -> None:
     """Entry point."""
     run_step_module(
@@ -381,6 +438,7 @@ def main() -> None:
             "timeout": {"type": "float", "default": 15.0},
         },
         perform,
+        leaves=_left,
     )
 
 

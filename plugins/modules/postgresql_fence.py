@@ -122,6 +122,7 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_fenc
 )
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_member import Member
 from ansible_collections.codeblue.recovery.plugins.module_utils._process_manager import process_unit
+from ansible_collections.codeblue.recovery.plugins.module_utils._reconcilers import Touched
 
 _LOG_SECONDS = 10.0
 
@@ -175,6 +176,7 @@ def main() -> None:
             "timeout": {"type": "float", "default": 15.0},
         },
         perform,
+        touches=lambda params: Touched(data_dir=params["data_dir"]),
     )
 
 

@@ -125,6 +125,7 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_prom
     prove_write,
 )
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_sql import PsqlSession
+from ansible_collections.codeblue.recovery.plugins.module_utils._reconcilers import Touched
 
 
 def perform(params: t.Dict[str, t.Any], context: StepContext) -> StepOutcome:
@@ -179,6 +180,7 @@ def main() -> None:
             "timeout": {"type": "float", "default": 30.0},
         },
         perform,
+        touches=lambda _params: Touched(data_dir=""),
         required_by={"maximum_loss_bytes": ["primary_lsn"]},
     )
 

@@ -185,6 +185,7 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_rejo
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_rejoin_notes import RejoinNotes
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_start import stop_and_wait
 from ansible_collections.codeblue.recovery.plugins.module_utils._process_manager import process_unit
+from ansible_collections.codeblue.recovery.plugins.module_utils._reconcilers import Touched
 
 _STOP_SECONDS = 15.0
 
@@ -317,6 +318,7 @@ def main() -> None:
             "timeout": {"type": "float", "default": 600.0},
         },
         perform,
+        touches=lambda params: Touched(data_dir=params["data_dir"]),
     )
 
 

@@ -120,6 +120,7 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_star
     stop_and_wait,
 )
 from ansible_collections.codeblue.recovery.plugins.module_utils._process_manager import FAILED, STOPPED, process_unit
+from ansible_collections.codeblue.recovery.plugins.module_utils._reconcilers import Touched
 from ansible_collections.codeblue.recovery.plugins.module_utils._restore_beside import RestoreRequest, plan_restore
 from ansible_collections.codeblue.recovery.plugins.module_utils._restore_beside_config import RecoveryTarget
 from ansible_collections.codeblue.recovery.plugins.module_utils._restore_in_place import RestoreInPlace
@@ -185,6 +186,7 @@ def main() -> None:
             "timeout": {"type": "float", "default": 3600.0},
         },
         perform,
+        touches=lambda params: Touched(data_dir=params["data_dir"]),
     )
 
 

@@ -89,6 +89,7 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_comm
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_member import Member
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_start import look_at_server, start_and_wait
 from ansible_collections.codeblue.recovery.plugins.module_utils._process_manager import RUNNING, process_unit
+from ansible_collections.codeblue.recovery.plugins.module_utils._reconcilers import Touched
 
 
 def perform(params: t.Dict[str, t.Any], context: StepContext) -> StepOutcome:
@@ -111,7 +112,11 @@ def perform(params: t.Dict[str, t.Any], context: StepContext) -> StepOutcome:
 
 def main() -> None:
     """Entry point."""
-    run_step_module({**member_arguments(), "timeout": {"type": "float", "default": 60.0}}, perform)
+    run_step_module(
+        {**member_arguments(), "timeout": {"type": "float", "default": 60.0}},
+        perform,
+        touches=lambda params: Touched(data_dir=params["data_dir"]),
+    )
 
 
 if __name__ == "__main__":

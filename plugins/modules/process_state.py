@@ -33,9 +33,13 @@ options:
         type: str
         required: true
       state:
-        description: V(started) leaves a running unit alone, V(restarted) stops and starts it.
+        description:
+          - V(started) leaves a running unit alone, V(restarted) stops and starts it.
+          - V(held) stops it and keeps others from starting it. In C(systemd) its sockets, paths and timers are stopped
+            and it is masked, or disabled where its file is in C(/etc/systemd/system). C(supervisord) starts it again
+            only when it starts itself. V(started) and V(restarted) undo exactly that.
         type: str
-        choices: [started, stopped, restarted]
+        choices: [started, stopped, held, restarted]
         required: true
       wait_for:
         description: What shows that a started unit works.
@@ -51,6 +55,10 @@ options:
           url:
             description: A C(http) URL that answers with a status below 400.
             type: str
+  settle:
+    description: Seconds after which it looks whether units with V(held) are still stopped.
+    type: float
+    default: 0.5
   timeout:
     description: Seconds for each unit. They run side by side.
     type: float
@@ -92,6 +100,19 @@ failures:
   returned: always
   type: dict
   sample: {records.service: {reason: it does not stay up, crash_looping: true, log: ["ImportError: ..."]}}
+left:
+  description: What it leaves behind, for C(reconcilers_look) to see later whether it is still so.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{kind: unit, unit: records.service, process: {manager: systemd, unit: records.service}, value: stopped}]
+reconcilers:
+  description: Who else keeps what was changed and is only told of. In check mode also who would be suspended or asked.
+  returned: when there is one
+  type: list
+  elements: dict
+  sample: [{name: puppet, treatment: suspend, about: [/etc/records/config.json], evidence: its agent runs,
+            undo: puppet agent --enable, advice: null}]
 accepted_at:
   description: Unix time of the first changing call that the target accepted, V(null) when nothing was changed.
   returned: success
@@ -104,6 +125,7 @@ already_done:
 """
 
 import typing as t
+from dataclasses import replace
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._argspec import process_options
 from ansible_collections.codeblue.recovery.plugins.module_utils._deadline import Deadline
@@ -113,6 +135,13 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._host_module imp
     StepFailed,
     StepOutcome,
     run_step_module,
+)
+from ansible_collections.codeblue.recovery.plugins.module_utils._left_behind import unit_left
+from ansible_collections.codeblue.recovery.plugins.module_utils._process_hold import (
+    HoldRecord,
+    hold,
+    release,
+    started_again,
 )
 from ansible_collections.codeblue.recovery.plugins.module_utils._process_manager import (
     RUNNING,
@@ -126,13 +155,16 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._process_state i
     bring_about,
     look_at_units,
 )
+from ansible_collections.codeblue.recovery.plugins.module_utils._reconcilers import Touched
 
 _LOOK_SECONDS = 5.0
+_STOPS = ("stopped", "held")
 
 
 def perform(params: t.Dict[str, t.Any], context: StepContext) -> StepOutcome:
     """Bring all units where they should be."""
-    wishes = [_wish(options) for options in params["units"]]
+    lock_dir = params["step"]["lock_dir"] if params["step"] and not context.check_mode else None
+    wishes = [_wish(options, lock_dir) for options in params["units"]]
     names = [wish.unit.unit for wish in wishes]
     if len(set(names)) != len(names):
         raise BadInput("units: a unit is named twice", "say once what each unit should be")
@@ -146,7 +178,14 @@ def perform(params: t.Dict[str, t.Any], context: StepContext) -> StepOutcome:
         return StepOutcome(any(needed), before, after, {"failures": {}})
     if any(needed):
         context.accept(before)
+    for wish in wishes:
+        record = HoldRecord(lock_dir, wish.unit)
+        if wish.kept:
+            hold(wish.unit, record, Deadline(params["timeout"]))
+        elif wish.held and wish.state != "stopped":
+            release(wish.unit, record, Deadline(params["timeout"]))
     results = dict(zip(names, bring_about(wishes, statuses, params["timeout"])))  # noqa: B905 - Python 3.8
+    _look_again([wish for wish in wishes if wish.kept], params["settle"], results)
     after = {name: result["status"] for name, result in results.items()}
     failures = {
         name: {key: result[key] for key in ("reason", "crash_looping", "log")}
@@ -163,9 +202,26 @@ def perform(params: t.Dict[str, t.Any], context: StepContext) -> StepOutcome:
     return StepOutcome(any(needed), before, after, {"failures": {}})
 
 
-def _wish(options: t.Dict[str, t.Any]) -> UnitWish:
+def _wish(options: t.Dict[str, t.Any], lock_dir: t.Optional[str]) -> UnitWish:
     wait_for = options["wait_for"]
-    return UnitWish(process_unit(options), options["state"], WaitFor(**wait_for) if wait_for else None)
+    unit, kept = process_unit(options), options["state"] == "held"
+    return UnitWish(
+        unit,
+        "stopped" if kept else options["state"],
+        WaitFor(**wait_for) if wait_for else None,
+        kept,
+        # In check mode there is no lock directory to look into.
+        kept if lock_dir is None else HoldRecord(lock_dir, unit).read() is not None,
+    )
+
+
+def _look_again(wishes: t.Sequence[UnitWish], seconds: float, results: t.Dict[str, t.Dict[str, t.Any]]) -> None:
+    """Whether units that were stopped for good are so after a moment."""
+    for number, wish in enumerate(wish for wish in wishes if results[wish.unit.unit]["ok"]):
+        status = started_again(wish.unit, seconds if number == 0 else 0.0)
+        if status is not None:
+            said = {"ok": False, "reason": "it was stopped, and somebody started it again", "status": status.as_dict()}
+            results[wish.unit.unit] = {**results[wish.unit.unit], **said}
 
 
 def _unless_restarted(wish: UnitWish, now: t.Dict[str, t.Any], earlier: t.Optional[t.Dict[str, t.Any]]) -> UnitWish:
@@ -173,13 +229,17 @@ def _unless_restarted(wish: UnitWish, now: t.Dict[str, t.Any], earlier: t.Option
     if wish.state != "restarted" or earlier is None:
         return wish
     done = now["state"] == RUNNING and now["pid"] != earlier.get("pid")
-    return UnitWish(wish.unit, "started", wish.wait_for) if done else wish
+    return replace(wish, state="started") if done else wish
 
 
 def _wished(wish: UnitWish, status: UnitStatus) -> t.Dict[str, t.Any]:
     if wish.holds(status):
         return status.as_dict()
     return {"state": STOPPED if wish.state == "stopped" else RUNNING}
+
+
+def _stopped(params: t.Dict[str, t.Any]) -> t.Tuple[t.Dict[str, t.Any], ...]:
+    return tuple(unit for unit in params["units"] if unit["state"] in _STOPS)
 
 
 def main() -> None:
@@ -192,7 +252,7 @@ def main() -> None:
                 "required": True,
                 "options": {
                     **process_options(),
-                    "state": {"type": "str", "required": True, "choices": ["started", "stopped", "restarted"]},
+                    "state": {"type": "str", "required": True, "choices": ["started", "stopped", "held", "restarted"]},
                     "wait_for": {
                         "type": "dict",
                         "options": {
@@ -206,9 +266,12 @@ def main() -> None:
                 },
                 "required_if": [("manager", "supervisor", ["socket"])],
             },
+            "settle": {"type": "float", "default": 0.5},
             "timeout": {"type": "float", "default": 20.0},
         },
         perform,
+        touches=lambda params: Touched(stopped_units=_stopped(params)),
+        leaves=lambda params: [unit_left(unit, unit["state"] in _STOPS) for unit in params["units"]],
     )
 
 

@@ -92,6 +92,13 @@ contents:
   description: File to content in base 64.
   returned: with O(mode=read)
   type: dict
+reconcilers:
+  description: Who else keeps what was changed and is only told of. In check mode also who would be suspended or asked.
+  returned: when there is one
+  type: list
+  elements: dict
+  sample: [{name: puppet, treatment: suspend, about: [/etc/records/config.json], evidence: its agent runs,
+            undo: puppet agent --enable, advice: null}]
 accepted_at:
   description: Unix time of the first changing call that the target accepted, V(null) when nothing was changed.
   returned: success
@@ -103,6 +110,7 @@ already_done:
   type: bool
 """
 
+import os
 import typing as t
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
@@ -112,6 +120,7 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._host_module imp
     StepOutcome,
     run_step_module,
 )
+from ansible_collections.codeblue.recovery.plugins.module_utils._reconcilers import Touched
 from ansible_collections.codeblue.recovery.plugins.module_utils._release import ReleaseRoot
 from ansible_collections.codeblue.recovery.plugins.module_utils._release_restore import (
     find_copies,
@@ -170,6 +179,7 @@ def main() -> None:
             "names": {"type": "list", "elements": "str", "default": []},
         },
         perform,
+        touches=lambda params: Touched(files=(os.path.join(params["release_root"], "releases"),)),
         only_looks=lambda params: params["mode"] != "restore",
         required_if=[("mode", "read", ["names"])],
     )

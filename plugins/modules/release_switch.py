@@ -97,6 +97,19 @@ files_verified:
   description: How many files were compared with the manifest.
   returned: with O(mode=switch)
   type: int
+left:
+  description: What it leaves behind, for C(reconcilers_look) to see later whether it is still so.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{kind: link, path: /srv/records/current, value: releases/1.4.2}]
+reconcilers:
+  description: Who else keeps what was changed and is only told of. In check mode also who would be suspended or asked.
+  returned: when there is one
+  type: list
+  elements: dict
+  sample: [{name: puppet, treatment: suspend, about: [/etc/records/config.json], evidence: its agent runs,
+            undo: puppet agent --enable, advice: null}]
 accepted_at:
   description: Unix time of the first changing call that the target accepted, V(null) when nothing was changed.
   returned: success
@@ -108,6 +121,7 @@ already_done:
   type: bool
 """
 
+import os
 import typing as t
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
@@ -116,6 +130,8 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._host_module imp
     StepOutcome,
     run_step_module,
 )
+from ansible_collections.codeblue.recovery.plugins.module_utils._left_behind import link_left
+from ansible_collections.codeblue.recovery.plugins.module_utils._reconcilers import Touched
 from ansible_collections.codeblue.recovery.plugins.module_utils._release import ReleaseRoot
 
 
@@ -157,6 +173,10 @@ def _told(root: ReleaseRoot, params: t.Dict[str, t.Any]) -> t.Dict[str, t.Any]:
     return told
 
 
+def _link(params: t.Dict[str, t.Any]) -> str:
+    return os.path.join(params["release_root"], "current")
+
+
 def main() -> None:
     """Entry point."""
     run_step_module(
@@ -171,6 +191,8 @@ def main() -> None:
             "history_entries": {"type": "int", "default": 20},
         },
         perform,
+        touches=lambda params: Touched(files=(_link(params),)),
+        leaves=lambda params: [link_left(_link(params))],
         only_looks=lambda params: params["mode"] == "list",
         required_if=[("mode", "switch", ["version"])],
     )

@@ -71,6 +71,19 @@ after:
   returned: success
   type: dict
   sample: {exists: true, digest: 91be03c7d2aa, mode: "0600"}
+left:
+  description: What it leaves behind, for C(reconcilers_look) to see later whether it is still so.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{kind: identity, path: /etc/records/password, value: "131:43:1795225858200000000"}]
+reconcilers:
+  description: Who else keeps what was changed and is only told of. In check mode also who would be suspended or asked.
+  returned: when there is one
+  type: list
+  elements: dict
+  sample: [{name: puppet, treatment: suspend, about: [/etc/records/config.json], evidence: its agent runs,
+            undo: puppet agent --enable, advice: null}]
 accepted_at:
   description: Unix time of the first changing call that the target accepted, V(null) when nothing was changed.
   returned: success
@@ -89,6 +102,8 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._host_module imp
     StepOutcome,
     run_step_module,
 )
+from ansible_collections.codeblue.recovery.plugins.module_utils._left_behind import identity_left
+from ansible_collections.codeblue.recovery.plugins.module_utils._reconcilers import Touched
 from ansible_collections.codeblue.recovery.plugins.module_utils._secret_file import (
     KINDS,
     SECRET,
@@ -125,6 +140,8 @@ def main() -> None:
             "keep_previous": {"type": "bool", "default": False},
         },
         perform,
+        touches=lambda params: Touched(files=(params["path"],)),
+        leaves=lambda params: [identity_left(params["path"])],
     )
 
 

@@ -84,9 +84,9 @@ def closed_logs(exposure: Exposure, run_id: str) -> list[ClosedLogs]:
 
 
 def shipping_changes(policy: PhiPolicy, machines: t.Iterable[str], state: str) -> list[Change]:
-    """Stop or start what sends logs elsewhere, on these machines.
+    """Stop for good or start what sends logs elsewhere, on these machines.
 
-    :param state: `stopped` or `started`.
+    :param state: `held` or `started`.
     """
     return [
         Change(

@@ -27,6 +27,7 @@ _READ_ONLY = frozenset(
         "postgresql_integrity",
         "postgresql_status",
         "postgresql_verify_backup",
+        "reconcilers_look",
     )
 )
 _SECONDS = 120.0

@@ -93,10 +93,10 @@ def stop_changes(service: Service, machines: Sequence[str]) -> list[Change]:
                 machine=machine,
                 module="process_state",
                 arguments={
-                    "units": [{**instances[machine].process.as_arguments(), "state": "stopped"}],
+                    "units": [{**instances[machine].process.as_arguments(), "state": "held"}],
                     "timeout": _STOP_SECONDS,
                 },
-                decision={"unit": instances[machine].process.unit, "state": "stopped"},
+                decision={"unit": instances[machine].process.unit, "state": "held"},
                 seconds=_STOP_SECONDS + 10.0,
             )
             for machine in machines

@@ -23,6 +23,10 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._errors import B
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineAnswer, MachineCall
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._machines import Machines
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._plain import plain
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._reconciler_gate import (
+    ReconcilerGate,
+    declared_on,
+)
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._redact import redact, redact_text
 
 # A failing import at the top of an action plugin would abort the whole play, past rescue. It is said in run().
@@ -118,6 +122,7 @@ class StepAction(ActionBase):
         self._secrets: set[str] = set()
         self._accepted_at: list[float] = []
         self._planned: list[str] = []
+        self._reconcilers = ReconcilerGate(self._suspension)
         self._yielding: dict[str, bool] = {}
         self._stage = self.STAGE
         self._stages_ended: list[dict[str, t.Any]] = []
@@ -139,6 +144,7 @@ class StepAction(ActionBase):
         said["seconds"] = round(time.monotonic() - started, 3)
         said["changed"] = bool(result.setdefault("changed", False))
         said["accepted_at"] = min(self._accepted_at, default=None)
+        said |= redact(self._reconcilers.said(str(said.get("summary", ""))), self._secrets)
         if self._stages_ended:
             said["stages_ended"] = self._stages_ended
         if self._planned:
@@ -242,6 +248,7 @@ class StepAction(ActionBase):
         if self.check_mode:
             self._planned += [f"{change.action} on {change.machine}" for change in changes]
             answers = self.machines.run_all([self._call(change, None) for change in changes])
+            self._planned += self._reconcilers.plan(answers)
             return [Changed(change, answer) for change, answer in zip(changes, answers, strict=True)]
         runs = {target: self.open_run(target) for target in {change.target or self.target for change in changes}}
         begun = [(change, runs[change.target or self.target]) for change in changes]
@@ -252,12 +259,34 @@ class StepAction(ActionBase):
             meanwhile=lambda: _renew(runs.values()),
         )
         answered = dict(zip(waiting, answers, strict=True))
+        met, not_suspended = self._reconcilers.suspend(
+            {position: (begun[position][0], answer) for position, answer in answered.items()}
+        )
+        answered.update(not_suspended)
+        if met:
+            again = [self._call(begun[position][0], (begun[position][1], steps[position].key)) for position in met]
+            answers = self.machines.run_all(again, meanwhile=lambda: _renew(runs.values()))
+            answered.update(zip(met, answers, strict=True))
+        self._reconcilers.tell(answered.values())
         return [
             self._record(run, change, step, answered[position])
             if position in answered
             else Changed(change, MachineAnswer(change.machine, result=dict(step.result or {})), earlier=True)
             for position, ((change, run), step) in enumerate(zip(begun, steps, strict=True))
         ]
+
+    def _suspension(self, changes: Sequence[Change], due: Mapping[str | None, Sequence[str]]) -> None:
+        """Suspend reconcilers, and write down what is due for that.
+
+        :param due: target to what somebody has to do afterwards.
+        :raises CodeblueError: one cannot be suspended.
+        """
+        for ended in self.changes(changes):
+            ended.checked()
+        for target, lines in due.items():
+            run = self.open_run(target)
+            for line in lines:
+                run.store.record(run.run_id, "note", {"target": run.target, "text": f"due afterwards {line}"[:1000]})
 
     def _begin(self, run: OpenRun, change: Change) -> Step:
         return run.store.begin_step(
@@ -305,6 +334,9 @@ class StepAction(ActionBase):
 
     def _call(self, change: Change, gate: tuple[OpenRun, str] | None) -> MachineCall:
         arguments = dict(change.arguments)
+        reconcilers = declared_on(change.machine, self._machine_variables(change.machine))
+        if reconcilers:
+            arguments["reconcilers"] = plain(reconcilers)
         if gate is not None:
             run, key = gate
             arguments["step"] = {
@@ -327,10 +359,13 @@ class StepAction(ActionBase):
         return self._yielding[run.run_id]
 
     def _lock_dir(self, machine: str) -> str:
+        return str(self._machine_variables(machine).get("codeblue_lock_dir", _DEFAULT_LOCK_DIR))
+
+    def _machine_variables(self, machine: str) -> Mapping[str, t.Any]:
         hostvars = self._variables["hostvars"]
         if machine not in hostvars:
             raise BadInput(f"machine {machine!r} is not in the inventory", "add it to the group codeblue_machines")
-        return str(hostvars[machine].get("codeblue_lock_dir", _DEFAULT_LOCK_DIR))
+        return t.cast("Mapping[str, t.Any]", hostvars[machine])
 
     def _record(self, run: OpenRun, change: Change, step: Step, answer: MachineAnswer) -> Changed:
         if answer.result is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -15,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.codeblue.recovery.plugins.module_utils._deadline import Deadline
+from ansible_collections.codeblue.recovery.plugins.module_utils._nftables import Closed, rules
+from ansible_collections.codeblue.recovery.plugins.module_utils._quarantine_unit import QuarantineUnit
 
 _MODULE = "ansible_collections.codeblue.recovery.plugins.modules"
 
@@ -240,6 +244,54 @@ def test_it_says_why_a_reload_would_lose_the_rules(machine: Namespace) -> None:
     closed = machine.quarantine(ports=[8080])
     assert closed["after"]["persisted_in"] is None
     assert "includes no directory" in closed["not_persisted_because"]
+
+
+def test_its_own_unit_brings_the_rules_back_where_the_machines_configuration_does_not(
+    machine: Namespace, tmp_path: Path
+) -> None:
+    """systemctl is a stand-in that writes down what it is asked; what the unit runs is run for real."""
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
+    systemctl.chmod(0o755)
+    (machine.root / "nftables.conf").write_text("flush ruleset\n")
+    closed = machine.quarantine(ports=[8080])
+    note = json.loads((machine.root / "quarantine" / "records.json").read_text())
+    table = closed["after"]["table"]
+    unit = QuarantineUnit(table, str(tmp_path / "records.nft"), str(tmp_path), str(systemctl))
+    unit.write_rules(note["lasting"])
+    unit.install(shutil.which("nft") or "", Deadline(10))
+    assert unit.holds(note["lasting"])
+    assert "enable --now" in (tmp_path / "asked").read_text()
+    lines = (tmp_path / unit.name).read_text().splitlines()
+    assert "PartOf=nftables.service" in lines and "WantedBy=sysinit.target nftables.service" in lines
+    start = next(line.partition("=")[2] for line in lines if line.startswith("ExecStart="))
+    for _again in range(2):
+        assert machine.run("nft", "-f", str(machine.root / "nftables.conf")).returncode == 0
+        assert machine.reaches("127.0.0.1", 8080), "the machine's own rules were loaded again without ours"
+        assert machine.run(*start.split()).returncode == 0
+        assert not machine.reaches("127.0.0.1", 8080)
+    unit.remove(Deadline(10))
+    assert sorted(each.name for each in tmp_path.glob("*.service")) == [] and not unit.holds(note["lasting"])
+    machine.quarantine(state="absent")
+    assert machine.reaches("127.0.0.1", 8080)
+
+
+def test_what_is_gone_after_a_restart_never_keeps_the_machines_rules_from_being_loaded(machine: Namespace) -> None:
+    """A rule by a control group that is not there is an error, and would take the whole configuration with it."""
+    groups = Path("/sys/fs/cgroup/cgroup.controllers")
+    if not groups.exists():
+        pytest.skip("this machine has no control groups of version 2")
+    group = Path("/sys/fs/cgroup") / f"codeblue-test-{machine.pid}"
+    group.mkdir()
+    try:
+        closed = Closed(ports=(8080,), control_groups=(group.name,))
+        text = rules("codeblue_test", closed)
+        assert machine.run("nft", "-c", "-f", "-", stdin=text).returncode == 0
+    finally:
+        group.rmdir()
+    assert machine.run("nft", "-c", "-f", "-", stdin=text).returncode != 0
+    lasting = rules("codeblue_test", dataclasses.replace(closed, control_groups=()))
+    assert machine.run("nft", "-c", "-f", "-", stdin=lasting).returncode == 0
 
 
 def test_a_user_is_cut_off_but_for_what_is_allowed(machine: Namespace) -> None:

@@ -17,6 +17,8 @@ from codeblue.lab.gateway import (
 )
 from codeblue.lab.intrusion import KNOWN_NETWORK
 from codeblue.lab.inventory_checks import CHECK_PACE, ServiceChecks
+from codeblue.lab.keepers import MACHINE as KEEPERS_MACHINE
+from codeblue.lab.keepers import Keepers
 from codeblue.lab.layout import (
     APPLICATION_MACHINES,
     DATABASE_MEMBERS,
@@ -80,6 +82,11 @@ class Inventory:
                                 **(
                                     {"codeblue_snapshot_directory": str(self.layout.snapshot_dir(machine))}
                                     if machine in DATABASE_MEMBERS
+                                    else {}
+                                ),
+                                **(
+                                    {"codeblue_reconcilers": Keepers(self.layout).inventory()}
+                                    if machine == KEEPERS_MACHINE
                                     else {}
                                 ),
                             }

@@ -219,10 +219,14 @@ INTRUDER_UNIT = "intruder"
 BILLING_EXPORT_UNIT = unit("billing_export", "app2")
 BATCH_REPORT_UNIT = unit("batch_report", "app1")
 CRAWLER_UNIT = "crawler"
+FILE_KEEPER_UNIT = "file_keeper"
+UNIT_KEEPER_UNIT = "unit_keeper"
 # Run only while a fault has started them.
 FAULT_UNITS: tuple[str, ...] = (
     LEAKY_CLIENT_UNIT,
     VISITOR_UNIT,
+    FILE_KEEPER_UNIT,
+    UNIT_KEEPER_UNIT,
     COLLECTOR_UNIT,
     INTRUDER_UNIT,
     BILLING_EXPORT_UNIT,

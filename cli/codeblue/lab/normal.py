@@ -12,6 +12,7 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._errors import C
 
 from codeblue.lab.database import reset_roles, set_passwords
 from codeblue.lab.intrusion_faults import remove_intrusion
+from codeblue.lab.keepers import Keepers
 from codeblue.lab.layout import (
     DATABASE_MEMBERS,
     FAULT_UNITS,
@@ -49,6 +50,7 @@ def restore_normal_state(parts: Parts) -> None:
     parts.supervisor.stop(*(unit(service, machine) for service, machine in stale))
     _start_all_but_the_database(parts)
     remove_intrusion(parts.layout)
+    Keepers(parts.layout).forget()
     restore_logs(parts.layout)
     parts.gateway.write_config()
     parts.gateway.restore_normal_state()

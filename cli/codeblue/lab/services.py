@@ -13,6 +13,7 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._errors import C
 from codeblue.lab import intrusion
 from codeblue.lab.files import make_directory, write_json, write_text
 from codeblue.lab.gateway import DATABASE_BACKEND, front_port_name, instance_port_name
+from codeblue.lab.keepers import Keepers
 from codeblue.lab.layout import (
     APPLICATION_MACHINES,
     BATCH_REPORT_UNIT,
@@ -83,6 +84,7 @@ class Services:
         write_json(self.layout.monitor_config, self._monitor())
         write_json(self._leaky_client_config, self._database("reporting", "app2", "reporting"))
         make_directory(self._elsewhere)
+        Keepers(self.layout).write_configs()
         for name, config in self._slow_clients().items():
             write_json(self._slow_client_config(name), config)
 
@@ -122,7 +124,8 @@ class Services:
             autorestart=True,
         )
         intruders = intrusion.programs(self.layout, self.state, self._python)
-        return [*services, monitor, leaky_client, visitor, *intruders, *self._slow_client_programs()]
+        keepers = Keepers(self.layout).programs(self._python)
+        return [*services, monitor, leaky_client, visitor, *intruders, *self._slow_client_programs(), *keepers]
 
     def _slow_clients(self) -> dict[str, dict[str, Any]]:
         """What makes the clinic slow while a fault runs it; none of it is part of the clinic."""
