@@ -52,11 +52,11 @@ def states(site: Site) -> dict[str, str]:
 def of_target(site: Site, target: str) -> dict[str, Any]:
     """What the record says of the closed target."""
     closed = [each for each in site.ledger(site.runs()[0].run_id) if each["kind"] == "target_closed"]
-    return dict(next(each["data"] for each in closed if each["data"]["target"] == target))
+    return dict(next(each["fields"] for each in closed if each["fields"]["target"] == target))
 
 
 def notes(site: Site) -> list[str]:
-    return [each["data"]["text"] for each in site.ledger(site.runs()[0].run_id) if each["kind"] == "note"]
+    return [each["fields"]["text"] for each in site.ledger(site.runs()[0].run_id) if each["kind"] == "note"]
 
 
 def test_a_keeper_of_the_flags_is_suspended_before_the_first_one_changes(site: Site) -> None:
