@@ -8,20 +8,18 @@ import secrets
 import typing as t
 from collections.abc import Mapping, Sequence
 
-from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_password import scram_verifier
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_runner import run_checks
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import PlannedCheck, PostgresqlCheck
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._looks import HeldSecret
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._login_proof import LoginProof
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import Credential, HostDatabase, Member
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_credentials import Credential
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import HostDatabase, Member
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._postgresql_arguments import login_arguments
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._primary import find_primary
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Change, OpenRun, StepAction
 
 # 32 random bytes: beyond guessing, and printable ASCII as SCRAM wants it.
 _SECRET_BYTES = 32
-_LOGIN_SECONDS = 3.0
 _RESTART_SECONDS = 20.0
 
 
@@ -88,7 +86,7 @@ class ActionModule(StepAction):
         earlier = [
             step for step in run.store.steps(run.run_id) if step.target == self.target and step.stage == self.STAGE
         ]
-        parts = tuple(f"{part}_{credential.role}_" for part in ("set_password", "hand_over", "reload"))
+        parts = tuple(f"{part}_{credential.role}_" for part in ("set_password", "hand_over", "reload", "forget"))
         attempt = 1 + sum(step.action.startswith(parts[0]) for step in earlier)
         for step in earlier:
             if step.finished_at is None and step.action.startswith(parts):
@@ -131,15 +129,31 @@ class ActionModule(StepAction):
                 action=f"hand_over_{role}_{number}_{attempt}",
                 machine=consumer.machine,
                 module="secret_file",
-                arguments={"path": consumer.secret_file, "value": secret, "digest_salt": salt},
+                arguments={
+                    "path": consumer.secret_file,
+                    "value": credential.written(role, secret),
+                    "digest_salt": salt,
+                },
                 decision={"role": role, "file": consumer.secret_file},
             )
             for number, consumer in enumerate(credential.consumers)
         ]
+        if credential.alternate is not None:
+            # Whoever knows one of the two may know the other.
+            arguments = {"role": credential.alternate, "state": "absent", "end_sessions": True}
+            changes.append(
+                Change(
+                    action=f"forget_{role}_{attempt}",
+                    machine=member.machine,
+                    module="postgresql_set_password",
+                    arguments={**login_arguments(database, member), **arguments},
+                    decision={"role": credential.alternate, "reason": f"the consumers log in as {role}"},
+                )
+            )
         for ended in self.changes(changes):
             ended.checked()
         self._restart_consumers(credential, attempt)
-        self._prove(service, role, secret)
+        LoginProof(service).prove(role, secret)
         return {"changed": True, "role": role, "consumers": [each.machine for each in credential.consumers]}
 
     def _restart_consumers(self, credential: Credential, attempt: int) -> None:
@@ -161,45 +175,3 @@ class ActionModule(StepAction):
         ]
         for ended in self.changes(restarts):
             ended.checked()
-
-    def _prove(self, service: Service, role: str, secret: str) -> None:
-        """The new password is taken on the way that clients take, and another one is refused.
-
-        :raises CodeblueError: it is not so.
-        """
-        way = next(
-            (check for _level, check in service.checks.up_to("deep") if isinstance(check, PostgresqlCheck)), None
-        )
-        if way is None:
-            raise BadInput(
-                f"{service.name}: codeblue_checks has no check of type postgresql", "add one: it proves logins"
-            )
-        taken, refused = run_checks(
-            [
-                PlannedCheck(service.name, "deep", _login(way, f"{role}_new", role, secret)),
-                PlannedCheck(service.name, "deep", _login(way, f"{role}_other", role, secrets.token_urlsafe(16))),
-            ]
-        )
-        if not taken.ok:
-            raise CodeblueError(f"{self.target}: the new password of {role} is not taken ({taken.error_class})")
-        if refused.error_class != "credentials_refused":
-            raise CodeblueError(
-                f"{self.target}: the server takes any password for {role}", "look at pg_hba.conf: is the method trust?"
-            )
-
-
-def _login(way: PostgresqlCheck, name: str, role: str, secret: str) -> PostgresqlCheck:
-    return PostgresqlCheck(
-        id=name,
-        timeout=_LOGIN_SECONDS,
-        max_response=None,
-        address=way.address,
-        port=way.port,
-        database=way.database,
-        user=role,
-        password=HeldSecret("file", f"new password of {role}", secret),
-        query="SELECT true",
-        writes=False,
-        sslmode=way.sslmode,
-        ca_file=way.ca_file,
-    )

@@ -5,16 +5,17 @@
 from __future__ import annotations
 
 import secrets
-import time
 import typing as t
 from collections.abc import Sequence
 
-from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_sessions import SessionKeys
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Change, OpenRun, StepAction
 
 try:
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._good_keys import keeping
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._session_proof import prove_change
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._session_tokens import SessionProof, new_pair
 
     _MISSING: ImportError | None = None
@@ -25,8 +26,6 @@ if t.TYPE_CHECKING:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import Consumer
 
 _RESTART_SECONDS = 20.0
-_PROOF_SECONDS = 15.0
-_PAUSE = 0.1
 
 
 class ActionModule(StepAction):
@@ -62,7 +61,7 @@ class ActionModule(StepAction):
         earlier = [
             step for step in run.store.steps(run.run_id) if step.target == self.target and step.stage == self.STAGE
         ]
-        parts = ("key_signing_", "key_verification_", "key_reload_")
+        parts = ("key_signing_", "key_verification_", "key_reload_", "key_keep_")
         attempt = 1 + max(
             (int(step.action.rsplit("_", 1)[1]) for step in earlier if step.action.startswith(parts)), default=0
         )
@@ -75,7 +74,8 @@ class ActionModule(StepAction):
         def work(_run: OpenRun) -> dict[str, t.Any]:
             return self._rotate(service, keys, attempt)
 
-        return self.local_change("session_keys", {"machines": list(machines), "reason": reason[:200]}, work)
+        decision = {"machines": list(machines), "sessions": "end", "reason": reason[:200]}
+        return self.local_change("session_keys", decision, work)
 
     def _rotate(self, service: Service, keys: SessionKeys, attempt: int) -> dict[str, t.Any]:
         proof = SessionProof(service, keys, self._secrets.add)
@@ -92,7 +92,13 @@ class ActionModule(StepAction):
         # At once: for as long as one has the new key and another one the old, nobody's session works.
         for ended in self.changes(self._restarts(keys.consumers, attempt)):
             ended.checked()
-        self._prove(proof, before)
+        prove_change(proof, before, self.target)
+        # The one before may be known to somebody else: what was kept of it goes with this.
+        lock_dirs = {each.machine: self._lock_dir(each.machine) for each in keys.signing}
+        for ended in self.changes(
+            keeping(keys, private, lock_dirs, self.target, salt, f"key_keep_{{number}}_{attempt}")
+        ):
+            ended.checked()
         return {"changed": True, "old_refused": before is not None}
 
     def _hand_overs(
@@ -111,7 +117,7 @@ class ActionModule(StepAction):
                 },
                 decision={"file": consumer.secret_file, "reason": "all sessions end"},
             )
-            for number, consumer in enumerate(consumers)
+            for number, consumer in enumerate({(each.machine, each.secret_file): each for each in consumers}.values())
         ]
 
     def _restarts(self, consumers: Sequence[Consumer], attempt: int) -> list[Change]:
@@ -127,31 +133,3 @@ class ActionModule(StepAction):
             )
             for number, (machine, process) in enumerate(units)
         ]
-
-    def _prove(self, proof: SessionProof, before: str | None) -> None:
-        """A new token is taken and the one from before is not.
-
-        :raises CodeblueError: it is not so within the time.
-        """
-        deadline = time.monotonic() + _PROOF_SECONDS
-        while True:
-            new = proof.log_in()
-            problem = "nobody can log in" if new is None else ""
-            if new is not None and not proof.is_taken(new):
-                problem = "a new token is not taken"
-            if not problem and before is not None and proof.is_taken(before):
-                problem = "a token from before is still taken"
-            if new is not None and not problem:
-                refusing = [url for url, taken in proof.taken_by(new).items() if not taken]
-                problem = f"a new token is not taken by {refusing[0]}" if refusing else ""
-            if before is not None and not problem:
-                taking = [url for url, taken in proof.taken_by(before).items() if taken]
-                problem = f"a token from before is still taken by {taking[0]}" if taking else ""
-            if not problem:
-                return
-            if time.monotonic() >= deadline:
-                raise CodeblueError(
-                    f"{self.target}: after the rotation {problem}",
-                    "is a consumer missing in codeblue_host.session_keys?",
-                )
-            time.sleep(_PAUSE)

@@ -89,6 +89,22 @@ def look_at_password(sql: PsqlSession, role: str, verifier: str) -> t.Dict[str, 
     return {"verifier_matches": rows.strip() == "t"}
 
 
+def look_for_password(sql: PsqlSession, role: str) -> t.Dict[str, t.Any]:
+    """Whether the role has a password at all; nothing of it is returned.
+
+    :raises BadInput: there is no such role.
+    """
+    rows = sql.rows("SELECT rolpassword IS NOT NULL AS present FROM pg_authid WHERE rolname = %s" % literal(role))
+    if not rows:
+        raise BadInput("there is no role %r in this cluster" % role)
+    return {"has_password": bool(rows[0]["present"])}
+
+
+def take_password_away(sql: PsqlSession, role: str) -> None:
+    """ALTER ROLE ... PASSWORD NULL: no password is taken from then on."""
+    sql.execute("ALTER ROLE %s PASSWORD NULL" % identifier(role))
+
+
 def set_password(sql: PsqlSession, role: str, verifier: str) -> None:
     """ALTER ROLE ... PASSWORD.
 

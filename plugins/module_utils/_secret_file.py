@@ -36,9 +36,10 @@ class SecretFile:
     owner: t.Tuple[int, int]
 
     @classmethod
-    def read(cls, path: str) -> SecretFile:
+    def read(cls, path: str, directory_is_made: bool = False) -> SecretFile:
         """Look at the path.
 
+        :param directory_is_made: a directory that is missing is no problem; `replace` makes it.
         :raises BadInput: it is not absolute, or no regular file.
         :raises CodeblueError: it is too large for a secret.
         """
@@ -48,6 +49,8 @@ class SecretFile:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             directory = os.path.dirname(path)
+            if directory_is_made and not os.path.isdir(directory):
+                return cls(path, None, None, (os.geteuid(), os.getegid()))
             if not os.path.isdir(directory):
                 raise BadInput(
                     "path: there is no directory %s" % directory, "the consumer's package makes it"
@@ -86,9 +89,17 @@ class SecretFile:
         :param keep_previous: the earlier content stays beside it in <path>.previous.
         """
         owner = None if os.geteuid() != 0 else self.owner
+        _make_directories(os.path.dirname(self.path))
         if keep_previous and self.content is not None and self.content != content:
             write_file(self.path + ".previous", self.content, 0o600, owner)
         write_file(self.path, content, self.mode_for(kind), owner)
+
+
+def _make_directories(path: str) -> None:
+    """Missing ones, for nobody but the owner. `os.makedirs` gives its mode to the last one only."""
+    if not os.path.isdir(path):
+        _make_directories(os.path.dirname(path))
+        os.mkdir(path, 0o700)
 
 
 def secret_digest(content: bytes, salt: str) -> str:

@@ -1,13 +1,13 @@
 #!/usr/bin/python
 # Copyright: codeblue.recovery contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Sets the password of a PostgreSQL role by its verifier."""
+"""Sets the password of a PostgreSQL role by its verifier, or takes it away."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: postgresql_set_password
-short_description: Set a role's password by its SCRAM verifier, leaving no trace in logs
+short_description: Set a role's password by its SCRAM verifier, or take it away, leaving no trace in logs
 version_added: 0.1.0
 author: codeblue.recovery contributors (@codeblue-recovery)
 description:
@@ -20,10 +20,14 @@ options:
     description: The role whose password is set.
     type: str
     required: true
-  verifier:
-    description: Its SCRAM verifier, as PostgreSQL stores it in C(pg_authid).
+  state:
+    description: V(present) stores O(verifier). V(absent) takes the password away, so that none is taken any more.
     type: str
-    required: true
+    choices: [present, absent]
+    default: present
+  verifier:
+    description: Its SCRAM verifier, as PostgreSQL stores it in C(pg_authid). Required with O(state=present).
+    type: str
   end_sessions:
     description: End the role's sessions afterwards. A password is asked for at login only.
     type: bool
@@ -57,7 +61,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 before:
-  description: Whether the verifier was stored already. Nothing of either verifier is returned.
+  description: Whether the verifier was stored already; with O(state=absent) whether there was a password. Nothing of
+    either verifier is returned.
   returned: success
   type: dict
   sample: {verifier_matches: false}
@@ -96,7 +101,9 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_pass
     check_verifier,
     end_sessions_of_role,
     look_at_password,
+    look_for_password,
     set_password,
+    take_password_away,
 )
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_sessions import wait_until_gone
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_sql import session_when_there_is_room
@@ -106,6 +113,8 @@ def perform(params: t.Dict[str, t.Any], context: StepContext) -> StepOutcome:
     """Set it unless it is set already."""
     deadline = Deadline(params["timeout"])
     role, verifier = params["role"], params["verifier"]
+    if params["state"] == "absent":
+        return _without(params, context, deadline)
     check_verifier(verifier)
     with session_when_there_is_room(Login.from_params(params), deadline) as sql:
         before = look_at_password(sql, role, verifier)
@@ -128,17 +137,37 @@ def perform(params: t.Dict[str, t.Any], context: StepContext) -> StepOutcome:
         return StepOutcome(True, before, after, {"sessions_ended": len(ended)})
 
 
+def _without(params: t.Dict[str, t.Any], context: StepContext, deadline: Deadline) -> StepOutcome:
+    """Take it away unless there is none."""
+    role = params["role"]
+    with session_when_there_is_room(Login.from_params(params), deadline) as sql:
+        before = look_for_password(sql, role)
+        resumed = context.before_first_attempt is not None
+        if not before["has_password"] and not resumed:
+            return StepOutcome(False, before, before, {"sessions_ended": 0})
+        if context.check_mode:
+            return StepOutcome(True, before, {"has_password": False}, {"sessions_ended": 0})
+        context.accept(before)
+        take_password_away(sql, role)
+        after = look_for_password(sql, role)
+        ended = end_sessions_of_role(sql, role) if params["end_sessions"] else []
+        wait_until_gone(sql, ended, deadline)
+        return StepOutcome(True, before, after, {"sessions_ended": len(ended)})
+
+
 def main() -> None:
     """Entry point."""
     run_step_module(
         {
             **login_arguments(),
             "role": {"type": "str", "required": True},
-            "verifier": {"type": "str", "required": True, "no_log": True},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "verifier": {"type": "str", "no_log": True},
             "end_sessions": {"type": "bool", "default": False},
             "timeout": {"type": "float", "default": 10.0},
         },
         perform,
+        required_if=[("state", "present", ("verifier",))],
     )
 
 

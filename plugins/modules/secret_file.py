@@ -16,7 +16,8 @@ description:
   - The value is never returned, logged or kept anywhere else; results tell values apart by keyed digests.
 options:
   path:
-    description: Absolute path of the file. Its directory has to exist. A symbolic link is refused.
+    description:
+      - Absolute path of the file. Its directory has to exist, see O(make_directory). A symbolic link is refused.
     type: path
     required: true
   value:
@@ -34,6 +35,10 @@ options:
     type: str
     choices: [secret, public]
     default: secret
+  make_directory:
+    description: Make directories that are missing, each with mode C(0700), instead of failing.
+    type: bool
+    default: false
   keep_previous:
     description: Keep the earlier value beside the file in C(<path>.previous), mode C(0600).
     type: bool
@@ -116,7 +121,7 @@ def perform(params: t.Dict[str, t.Any], context: StepContext) -> StepOutcome:
     """Write it unless it is there already."""
     path, salt = params["path"], params["digest_salt"]
     content = params["value"].encode()
-    found = SecretFile.read(path)
+    found = SecretFile.read(path, params["make_directory"])
     before = found.describe(salt)
     mode = "%04o" % found.mode_for(params["kind"])
     wished = {"exists": True, "digest": secret_digest(content, salt), "mode": mode}
@@ -137,6 +142,7 @@ def main() -> None:
             "value": {"type": "str", "required": True, "no_log": True},
             "digest_salt": {"type": "str", "required": True, "no_log": True},
             "kind": {"type": "str", "choices": list(KINDS), "default": SECRET},
+            "make_directory": {"type": "bool", "default": False},
             "keep_previous": {"type": "bool", "default": False},
         },
         perform,

@@ -75,13 +75,12 @@ class AuthDiagnosis:
         keys = host.session_keys
         if keys is not None:
             for kind, consumers in ((_SIGNING, keys.signing), (_VERIFICATION, keys.verification)):
-                found += [
-                    Question(
-                        f"{kind}/{each.machine}",
-                        _look(each.machine, "ansible.builtin.slurp", {"src": each.secret_file}),
-                    )
-                    for each in consumers
-                ]
+                files = dict.fromkeys((each.machine, each.secret_file) for each in consumers)
+                for machine, path in files:
+                    # Several processes of a machine may read one file, or each its own.
+                    own = path if sum(other == machine for other, _path in files) > 1 else ""
+                    look = _look(machine, "ansible.builtin.slurp", {"src": path})
+                    found.append(Question(f"{kind}/{machine}{' in ' if own else ''}{own}", look))
         return found
 
     def decide(self, seen: Seen) -> dict[str, t.Any]:

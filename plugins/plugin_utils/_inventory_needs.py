@@ -267,6 +267,24 @@ OPERATION_NEEDS: dict[str, tuple[Need, ...]] = {
     "replay_writes": (
         Need("codeblue_evidence_recipients", _DATABASE, NEEDED, "nothing was kept that could be written again"),
     ),
+    "rotate_secrets": (
+        Need(
+            "codeblue_host.credentials.*.alternate",
+            _DATABASE,
+            NARROWS,
+            "its password is not replaced while its consumers work",
+            "security.md",
+            only_with="codeblue_host.credentials",
+        ),
+        Need(
+            "codeblue_host.session_keys.token_lifetime",
+            ("auth",),
+            NARROWS,
+            "its signing key is not replaced while people are logged in",
+            "login.md",
+            only_with="codeblue_host.session_keys",
+        ),
+    ),
     "snapshot_services": (
         Need("codeblue_snapshot_directory", _DATABASE, NEEDED, "no backup is taken", on_members=True),
         Need("codeblue_snapshot_recipients", _ALL_BUT_DATABASES, NEEDED, "no snapshot is taken", "snapshots.md"),

@@ -183,11 +183,14 @@ class Looks:
             elif way is None:
                 looks.append(LoginLook(role, machine, None, "no check tells the way that clients take"))
             else:
-                secret = base64.b64decode(answer.result.get("content", "")).decode("utf-8", "replace").rstrip("\r\n")
+                text = base64.b64decode(answer.result.get("content", "")).decode("utf-8", "replace").rstrip("\r\n")
+                self._hold(text)
+                # Whatever else a file holds is tried as the password, and refused.
+                login, secret = service.require_host().credentials[role].read(text) or (role, text)
                 self._hold(secret)
                 held = HeldSecret("file", f"{machine}", secret[:_LARGEST_SECRET])
                 check = dataclasses.replace(
-                    way, id=role, user=role, password=held, query="SELECT true", writes=False, timeout=_LOGIN_SECONDS
+                    way, id=role, user=login, password=held, query="SELECT true", writes=False, timeout=_LOGIN_SECONDS
                 )
                 if isinstance(check, SentinelCheck):
                     check = _plain_login(check)

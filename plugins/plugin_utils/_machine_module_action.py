@@ -25,9 +25,11 @@ _READ_ONLY = frozenset(
         "phi_scan",
         "postgresql_activity",
         "postgresql_integrity",
+        "postgresql_login_roles",
         "postgresql_status",
         "postgresql_verify_backup",
         "reconcilers_look",
+        "secret_usage",
     )
 )
 _SECONDS = 120.0

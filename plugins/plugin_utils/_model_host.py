@@ -8,7 +8,9 @@ import difflib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_api_keys import ApiKey, read_api_key
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_certificates import Certificate, read_certificate
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_credentials import Credential, read_credential
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_features import (
     Feature,
     FlagPlace,
@@ -142,14 +144,6 @@ class Consumer:
 
 
 @dataclass(frozen=True)
-class Credential:
-    """A database role whose password can be rotated."""
-
-    role: str
-    consumers: tuple[Consumer, ...]
-
-
-@dataclass(frozen=True)
 class ConfigurationRepository:
     """A git repository on a machine that keeps the history of its configuration files, as etckeeper does.
 
@@ -201,6 +195,7 @@ class HostPlatform:
     features: Mapping[str, Feature] = field(default_factory=dict)
     isolation: Isolation | None = None
     session_keys: SessionKeys | None = None
+    api_keys: Mapping[str, ApiKey] = field(default_factory=dict)
     certificates: Mapping[str, Certificate] = field(default_factory=dict)
 
     def machines(self) -> tuple[str, ...]:
@@ -212,6 +207,7 @@ class HostPlatform:
             names.append(self.gateway.machine)
         names += [consumer.machine for each in self.credentials.values() for consumer in each.consumers]
         names += [each.machine for each in self.session_keys.consumers] if self.session_keys is not None else []
+        names += [each.machine for key in self.api_keys.values() for each in key.consumers]
         names += [each.machine for each in self.certificates.values()]
         names += [place.machine for feature in self.features.values() for place in feature.places]
         names += [place.machine for place in self.flags]
@@ -249,7 +245,7 @@ class _HostReader:
         instances = {name: self._instance(values, name, item) for name, item in values.children("instances")}
         fronted = [*(postgresql.members if postgresql else ()), *instances]
         front = values.optional_child("gateway")
-        credentials = {role: self._credential(role, item) for role, item in values.children("credentials")}
+        credentials = {r: read_credential(item, r, self._consumer) for r, item in values.children("credentials")}
         alone, keys = values.optional_child("isolation"), values.optional_child("session_keys")
         platform = HostPlatform(
             postgresql=postgresql,
@@ -261,6 +257,7 @@ class _HostReader:
             features={n: read_feature(item, n, self._inventory_names) for n, item in values.children("features")},
             isolation=read_isolation(alone, instances) if alone is not None else None,
             session_keys=read_session_keys(keys, self._consumer) if keys is not None else None,
+            api_keys={name: read_api_key(item, name, self._consumer) for name, item in values.children("api_keys")},
             certificates={
                 name: read_certificate(item, name, self._known_machine)
                 for name, item in values.children("certificates")
@@ -366,11 +363,6 @@ class _HostReader:
         )
         values.finish()
         return gateway
-
-    def _credential(self, role: str, values: TypedMapping) -> Credential:
-        consumers = tuple(self._consumer(item) for item in values.listed("consumers"))
-        values.finish()
-        return Credential(role, consumers)
 
     def _consumer(self, values: TypedMapping) -> Consumer:
         machine = values.text("machine")

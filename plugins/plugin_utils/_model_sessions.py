@@ -24,6 +24,7 @@ class SessionKeys:
     :param token_field: where the token stands in that answer.
     :param use_urls: addresses of those who verify, each by itself and not through a gateway; asked with a token as
         bearer they answer 401 or 403 when they refuse it.
+    :param token_lifetime: seconds after which every token has expired; None when the inventory does not say.
     :param verify_url: takes `{"token": …}` by POST and answers 200 for a token that is valid, 401 or 403 for others.
     """
 
@@ -33,6 +34,7 @@ class SessionKeys:
     token_field: str
     verify_url: str
     use_urls: tuple[str, ...] = ()
+    token_lifetime: float | None = None
 
     @property
     def consumers(self) -> tuple[Consumer, ...]:
@@ -49,6 +51,7 @@ def read_session_keys(values: TypedMapping, read_consumer: Callable[[TypedMappin
         token_field=values.text("token_field", default="token"),
         verify_url=values.text("verify_url"),
         use_urls=values.texts("use_urls"),
+        token_lifetime=values.optional_duration("token_lifetime"),
     )
     for name, consumers in (("signing", keys.signing), ("verification", keys.verification)):
         if not consumers:

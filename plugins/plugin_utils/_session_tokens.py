@@ -38,6 +38,12 @@ def new_pair() -> tuple[str, str]:
     return private, public
 
 
+def public_of(private: str) -> str:
+    """The public key (PEM) that belongs to a private one."""
+    key = load_pem_private_key(private.encode(), password=None).public_key()
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")
+
+
 def key_digests(pem: bytes) -> set[str]:
     """Digests of the public keys that a PEM file holds, or that belong to the private keys in it.
 
@@ -100,6 +106,14 @@ class SessionProof:
         except httpx.HTTPError:
             return True
         return t.cast(int, response.status_code) not in (401, 403)
+
+    def is_valid(self, token: str) -> bool:
+        """The token is taken, for certain: whoever does not answer has not taken it."""
+        try:
+            response = self._ask("POST", self._keys.verify_url, {"token": token})
+        except httpx.HTTPError:
+            return False
+        return t.cast(bool, response.is_success)
 
     def taken_by(self, token: str) -> dict[str, bool]:
         """Who of those that verify takes the token. Whoever does not answer is left out: it proves nothing."""

@@ -54,7 +54,8 @@ def predict(site: Site) -> tuple[int, float]:
     started = time.monotonic()
     connection = http.client.HTTPConnection("127.0.0.1", site.lab.parts.gateway.front_port("ai"), timeout=5)
     try:
-        connection.request("POST", "/predict", '{"note": "severe chest pain"}')
+        key = site.lab.parts.layout.secret("monitoring_ai_key").read_text().strip()
+        connection.request("POST", "/predict", '{"note": "severe chest pain"}', {"X-Api-Key": key})
         response = connection.getresponse()
         response.read()
         return response.status, time.monotonic() - started

@@ -46,6 +46,12 @@ def traces(site: Site, words: list[str], since: float, *finished: Finished) -> l
     return found
 
 
+def passwords(site: Site) -> list[str]:
+    """Every password in a consumer's file, without the login that stands beside it."""
+    paths = site.lab.directory.glob("machines/*/secrets/*.password")
+    return [path.read_text().strip().rpartition("password=")[2] for path in paths]
+
+
 def _files(site: Site, since: float) -> Iterator[Path]:
     spared = {site.account / "given"}
     for root in (site.account, site.lab.directory):
@@ -96,7 +102,7 @@ def test_no_canary_is_left_behind(site: Site, way: str, fault: str) -> None:
         variables.write_text(f"db_password: {words[3]}\n")
         finished = site.playbook(PLAYBOOK, "--diff", "-e", f"@{variables}", "-vvvv")
     assert finished.code == 0, finished
-    words += [path.read_text().strip() for path in site.lab.directory.glob("machines/*/secrets/*.password")]
+    words += passwords(site)
     assert traces(site, sorted(set(words)), since, finished) == []
 
 
@@ -132,7 +138,7 @@ def test_no_canary_is_left_behind_after_a_kill(site: Site, number: int) -> None:
     assert traces(site, words, since, killed) == []
     resumed = site.codeblue("resume", site.runs()[0].run_id, "-e", f"db_password={words[3]}", "-vvvv")
     assert resumed.code == 0, resumed
-    words += [path.read_text().strip() for path in site.lab.directory.glob("machines/*/secrets/*.password")]
+    words += passwords(site)
     assert traces(site, sorted(set(words)), since, killed, resumed) == []
 
 

@@ -1,4 +1,5 @@
-"""No private key and no token of a session is in anything that a recovery of the login leaves behind; about 60 s.
+"""No private key, no token of a session and no secret of a planned rotation is in anything that a run leaves behind;
+about 120 s.
 
 Searched is what `test_canary` searches, for the keys as they are and as Ansible would encode a file.
 """
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from clinic_site import Finished, Site, finish, wait_for, watch_journal
-from test_canary import traces
+from test_canary import passwords, traces
 
 pytestmark = [pytest.mark.lab, pytest.mark.extended]
 
@@ -28,7 +29,9 @@ _TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}")
 def key_files(site: Site) -> list[Path]:
     layout = site.lab.parts.layout
     signing = site.lab.directory.glob("machines/app*/secrets/token_signing.pem")
-    return [*signing, layout.login_certificate, layout.authority_key]
+    # The last good key, which root of a signer's machine keeps.
+    kept = site.lab.directory.glob("machines/app*/codeblue/kept/auth/signing.pem")
+    return [*signing, *kept, layout.login_certificate, layout.authority_key]
 
 
 def words_of(paths: Iterable[Path]) -> set[str]:
@@ -75,6 +78,31 @@ def test_no_key_and_no_token_is_left_behind(site: Site, way: str, fault: str) ->
     assert finished.code == 0, finished
     words |= words_of(key_files(site))
     assert searched(site, words, since, finished) == []
+    assert tokens(site, finished) == []
+
+
+def shared_secrets(site: Site) -> set[str]:
+    """Every password and API key of a consumer."""
+    keys = site.lab.directory.glob("machines/app*/secrets/*.key*")
+    return {word for path in keys for word in path.read_text().split()} | set(passwords(site))
+
+
+@pytest.mark.parametrize(
+    ("target", "way"), [("patient_db", "codeblue"), ("auth", "ansible-playbook"), ("ai", "codeblue")]
+)
+def test_no_secret_of_a_planned_rotation_is_left_behind(site: Site, target: str, way: str) -> None:
+    since = time.time() - 1
+    words = words_of(key_files(site)) | shared_secrets(site)
+    options = ["--limit", target, "-e", "codeblue_secrets_overlap=0s", "-e", "codeblue_secrets_watch=1s", "-vvvv"]
+    if way == "codeblue":
+        process = site.start_codeblue("run", "rotate_secrets", "-i", str(site.inventory), *options)
+    else:
+        process = site.start_playbook("codeblue.recovery.rotate_secrets", "--diff", *options)
+    finished = finish(process, 600.0)
+    assert finished.code == 0, finished
+    after = words_of(key_files(site)) | shared_secrets(site)
+    assert after - words, "something was replaced"
+    assert searched(site, words | after, since, finished) == []
     assert tokens(site, finished) == []
 
 

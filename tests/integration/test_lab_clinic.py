@@ -49,6 +49,8 @@ def ask(lab: Lab, service: str, method: str, path: str, body: Any = None, token:
     connection = http.client.HTTPConnection("127.0.0.1", lab.parts.gateway.front_port(service), timeout=5)
     try:
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        if service == "ai":
+            headers["X-Api-Key"] = lab.layout.secret("monitoring_ai_key").read_text().strip()
         connection.request(method, path, None if body is None else json.dumps(body), headers)
         response = connection.getresponse()
         content = response.read()

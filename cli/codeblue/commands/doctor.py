@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 @click.command(epilog="Exit codes: 0 all is well, 2 something is broken, 4 something needs attention.")
 @inventory_option
-@click.option("--reach", is_flag=True, help="Also try to reach every machine of the inventory.")
+@click.option(
+    "--reach", is_flag=True, help="Also try to reach every machine of the inventory, and find out who uses its secrets."
+)
 @click.option(
     "--criteria/--no-criteria",
     default=None,
@@ -114,6 +116,8 @@ def _findings(
             yield from needs_findings(missed, len(look.services))
         if reach:
             yield from inventories.check_reach(sources, here)
+            if any(each.host is not None for each in look.services.values()):
+                yield from inventories.check_secrets(sources, here)
         if look.services and criteria is not False:
             found = evaluate_criteria(load_own_cards(), look.services)
             surveys.append(found)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 
-from codeblue.doctor.finding import Finding, failed, ok
+from codeblue.doctor.finding import Finding, failed, ok, warning
 from codeblue.drill.schedule import VARIABLE
 from codeblue.output.messages import Message
 from codeblue.runner.ansible import Command, StoppedBeforeStart, Stopper, run_ansible
@@ -66,6 +66,22 @@ _REACH = [
         "gather_facts": False,
         "tasks": [{"name": "Ping", "ansible.builtin.ping": {}, "ignore_unreachable": True, "ignore_errors": True}],
     }
+]
+
+
+_SECRETS = [
+    {
+        "name": "Find out who uses which secret",
+        "hosts": _SERVICES,
+        "gather_facts": False,
+        "tasks": [{"name": "Look", "codeblue.recovery.secret_consumers": {}, "run_once": True, "register": "found"}],
+    },
+    {
+        "name": "Say it",
+        "hosts": _SERVICES,
+        "gather_facts": False,
+        "tasks": [{"name": "Usage", "ansible.builtin.debug": {"msg": "{{ found }}"}, "run_once": True}],
+    },
 ]
 
 
@@ -131,6 +147,22 @@ def check_reach(sources: tuple[str, ...], directory: Path) -> Iterator[Finding]:
     reached = len(results.values)
     if reached:
         yield ok("machines", f"{reached} reached")
+
+
+def check_secrets(sources: tuple[str, ...], directory: Path) -> Iterator[Finding]:
+    """Nobody uses a secret whom the inventory does not name as its consumer."""
+    results = _play(_SECRETS, sources, directory)
+    problem = results.problem or next(iter(results.failed.values()), None)
+    if problem:
+        yield warning("secrets", f"who uses them could not be found out: {problem}", results.hint)
+        return
+    found = next(iter(results.values.values()), {})
+    for line in found.get("missing", []):
+        yield warning("secrets", line, "name it in the inventory: a rotation would lock it out")
+    for line in found.get("unseen", []):
+        yield warning("secrets", f"not seen: {line}", "a consumer there would be locked out by a rotation")
+    if found and not found["missing"] and not found["unseen"]:
+        yield ok("secrets", f"{found['secrets']} secrets in {found['files']} files, all of consumers that are named")
 
 
 class _Results:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from codeblue.lab.layout import Layout
 from codeblue.lab.patient_records import create_records
 from codeblue.lab.postgresql import DATABASE, PostgreSQL
-from codeblue.lab.secrets import DATABASE_ROLES, PROBE_ACCOUNT, read_secret
+from codeblue.lab.secrets import ALTERNATES, DATABASE_ROLES, PROBE_ACCOUNT, read_secret
 
 if TYPE_CHECKING:
     import psycopg
@@ -53,6 +53,11 @@ def create_database(postgresql: PostgreSQL, member: str) -> None:
             if role != "postgres":
                 attributes = sql.SQL("replication") if role == "replicator" else sql.SQL("noreplication")
                 connection.execute(sql.SQL("create role {} login {}").format(sql.Identifier(role), attributes))
+        for role, alternate in ALTERNATES.items():
+            connection.execute(
+                sql.SQL("create role {} login in role {}").format(*map(sql.Identifier, (alternate, role)))
+            )
+        reset_roles(connection)
         set_passwords(postgresql.layout, connection)
         connection.execute(sql.SQL("create database {} strategy file_copy").format(sql.Identifier(DATABASE)))
     with postgresql.connect(member, DATABASE) as connection:
@@ -68,19 +73,26 @@ def create_database(postgresql: PostgreSQL, member: str) -> None:
 
 
 def set_passwords(layout: Layout, connection: psycopg.Connection) -> None:
-    """Set every role's password to the lab's own; only verifiers travel, never the passwords."""
+    """Set every role's password to the lab's own, and none for second logins; only verifiers travel."""
+    from psycopg import sql
+
     for role in DATABASE_ROLES:
         set_password(connection, role, read_secret(layout.secret(role)))
+    for alternate in ALTERNATES.values():
+        connection.execute(sql.SQL("alter role {} password null").format(sql.Identifier(alternate)))
 
 
 def reset_roles(connection: psycopg.Connection) -> None:
     """Take back what a recovery set for roles: connection limits against a leak, and settings."""
     from psycopg import sql
 
-    for role in DATABASE_ROLES:
+    for role in (*DATABASE_ROLES, *ALTERNATES.values()):
         name = sql.Identifier(role)
         connection.execute(sql.SQL("alter role {} connection limit -1").format(name))
         connection.execute(sql.SQL("alter role {} reset all").format(name))
+    for role, alternate in ALTERNATES.items():
+        # Its sessions are the role's own: the same rights, and what they make belongs to the same owner.
+        connection.execute(sql.SQL("alter role {} set role = {}").format(sql.Identifier(alternate), sql.Literal(role)))
 
 
 def set_password(connection: psycopg.Connection, role: str, password: str) -> None:

@@ -32,6 +32,7 @@ from codeblue.lab.layout import (
 from codeblue.lab.migrations import MACHINE, NEEDS_FILE, SchemaMigrations
 from codeblue.lab.patient_records import INTEGRITY_RULES
 from codeblue.lab.postgresql import DATABASE, PORT_NAMES
+from codeblue.lab.secrets import ALTERNATES, CONSUMED_CONTENT
 from codeblue.lab.services import DATABASE_USERS
 from codeblue.lab.state import LabState
 
@@ -126,7 +127,11 @@ class Inventory:
                 "postgresql": self._postgresql(),
                 "gateway": self._backend(DATABASE_BACKEND, DATABASE_MEMBERS),
                 "credentials": {
-                    role: {"consumers": [self._consumer(service, role, machine) for machine in APPLICATION_MACHINES]}
+                    role: {
+                        "alternate": ALTERNATES[role],
+                        "content": CONSUMED_CONTENT,
+                        "consumers": [self._consumer(service, role, machine) for machine in APPLICATION_MACHINES],
+                    }
                     for service, (role, _) in DATABASE_USERS.items()
                 },
             },
@@ -153,7 +158,7 @@ class Inventory:
             "admin_user": "postgres",
             "admin_passfile": str(self.layout.admin_passfile),
             "socket_dir": str(self.layout.postgresql_sockets),
-            "service_roles": [*(role for role, _ in DATABASE_USERS.values()), "sentinel"],
+            "service_roles": [*ALTERNATES, *ALTERNATES.values(), "sentinel"],
             "archive_dir": str(self.layout.archive),
             "replication_user": "replicator",
             "write_paths": ["gateway"],
@@ -224,6 +229,7 @@ class Inventory:
                 **({"features": {"triage": self._triage()}} if name == "ai" else {}),
                 "isolation": self._isolation(name),
                 **({"session_keys": self._session_keys()} if name == "auth" else {}),
+                **({"api_keys": {"records": self._records_ai_key()}} if name == "ai" else {}),
                 **({"certificates": {"login": self._login_certificate()}} if name == "auth" else {}),
             },
             **({"codeblue_phi": self._phi()} if name == "records" else {}),
@@ -244,24 +250,45 @@ class Inventory:
         """auth signs with the private key, records verifies with the public one."""
 
         def consumers(service: str, file: str) -> list[dict[str, Any]]:
-            return [
-                {
-                    "machine": machine,
-                    "secret_file": str(self.layout.machine_secret(machine, file)),
-                    "process": self._process(unit(service, machine)),
-                    "reload": "restart",
-                }
-                for machine in APPLICATION_MACHINES
-            ]
+            return [{**self._holder(service, file, machine), "reload": "restart"} for machine in APPLICATION_MACHINES]
 
         return {
             "signing": consumers("auth", "token_signing.pem"),
-            "verification": consumers("records", "token_verification.pem"),
+            "verification": [
+                *consumers("auth", "token_verification.pem"),
+                *consumers("records", "token_verification.pem"),
+            ],
+            "token_lifetime": "15m",
             "verify_url": f"http://127.0.0.1:{self._front('auth')}/verify",
             "use_urls": [
                 f"http://127.0.0.1:{self.state.ports[instance_port_name('records', machine)]}/records/1"
                 for machine in APPLICATION_MACHINES
             ],
+        }
+
+    def _records_ai_key(self) -> dict[str, Any]:
+        """What records calls ai with. ai reads the keys that it accepts anew for each request."""
+        return {
+            "header": "X-Api-Key",
+            "accepted_by": [
+                {**self._holder("ai", "ai_accepts_records.keys", machine), "reload": "none"}
+                for machine in APPLICATION_MACHINES
+            ],
+            "used_by": [
+                {**self._holder("records", "records_ai.key", machine), "reload": "restart"}
+                for machine in APPLICATION_MACHINES
+            ],
+            "check_urls": [
+                f"http://127.0.0.1:{self.state.ports[instance_port_name('ai', machine)]}/caller"
+                for machine in APPLICATION_MACHINES
+            ],
+        }
+
+    def _holder(self, service: str, file: str, machine: str) -> dict[str, Any]:
+        return {
+            "machine": machine,
+            "secret_file": str(self.layout.machine_secret(machine, file)),
+            "process": self._process(unit(service, machine)),
         }
 
     def _isolation(self, service: str) -> dict[str, Any]:
@@ -332,12 +359,7 @@ class Inventory:
         }
 
     def _consumer(self, service: str, role: str, machine: str) -> dict[str, Any]:
-        return {
-            "machine": machine,
-            "secret_file": str(self.layout.machine_secret(machine, f"{role}.password")),
-            "process": self._process(unit(service, machine)),
-            "reload": "restart",
-        }
+        return {**self._holder(service, f"{role}.password", machine), "reload": "restart"}
 
     def _backend(self, backend: str, servers: tuple[str, ...]) -> dict[str, Any]:
         return {

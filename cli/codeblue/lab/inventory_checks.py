@@ -6,7 +6,7 @@ from typing import Any
 
 from codeblue.lab.gateway import LOGIN_PORT_NAME, front_port_name, instance_port_name
 from codeblue.lab.layout import APPLICATION_MACHINES, MONITOR_UNIT, Layout
-from codeblue.lab.secrets import PROBE_ACCOUNT
+from codeblue.lab.secrets import MONITORING_KEY, PROBE_ACCOUNT
 from codeblue.lab.state import LabState
 
 # Ten times what is normal here and more, and less than what the faults that slow the clinic down make of it.
@@ -84,6 +84,7 @@ class ServiceChecks:
                     "type": "http",
                     "method": "POST",
                     "url": f"{url}/predict",
+                    "headers": self._ai_key(),
                     "json": {"note": "severe chest pain since this morning"},
                     "status": 200,
                     "body_has": "urgent",
@@ -108,6 +109,9 @@ class ServiceChecks:
             "timeout": "2s",
         }
 
+    def _ai_key(self) -> dict[str, Any]:
+        return {"X-Api-Key": {"secret_from": f"file:{self.layout.secret(MONITORING_KEY)}"}}
+
     def _signals(self, service: str) -> list[dict[str, Any]]:
         return [*self._dangers(service), *self._answer_times(service)]
 
@@ -120,7 +124,8 @@ class ServiceChecks:
                 _answer_time("write_time", {"url": f"{url}/health/write"}),
             ]
         if service == "ai":
-            use = {"method": "POST", "json": {"note": "severe chest pain since this morning"}}
+            note = {"note": "severe chest pain since this morning"}
+            use = {"method": "POST", "headers": self._ai_key(), "json": note}
             return [_answer_time("answer_time", {"url": f"{url}/predict", **use})]
         account = {
             "username": PROBE_ACCOUNT,

@@ -129,6 +129,7 @@ class Prober:
             "authority_certificate": str(parts.layout.authority_certificate),
             "sentinel_password_file": str(parts.layout.secret("sentinel")),
             "account_password_file": str(parts.layout.secret("probe")),
+            "ai_key_file": str(parts.layout.secret("monitoring_ai_key")),
         }
 
 
@@ -148,6 +149,7 @@ class _Http:
     def __init__(self, settings: dict[str, Any]) -> None:
         self._ports = settings["ports"]
         self._password = Path(settings["account_password_file"]).read_text(encoding="utf-8").strip()
+        self._ai_key = Path(settings["ai_key_file"]).read_text(encoding="utf-8").strip()
         self._token = ""
 
     def auth(self) -> str:
@@ -169,6 +171,8 @@ class _Http:
         connection = http.client.HTTPConnection("127.0.0.1", self._ports[service], timeout=PROBE_TIMEOUT_SECONDS)
         try:
             headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._token}"}
+            if service == "ai":
+                headers["X-Api-Key"] = self._ai_key
             connection.request(method, path, json.dumps(body) if body else None, headers)
             response = connection.getresponse()
             content = response.read()

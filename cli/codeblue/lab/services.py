@@ -29,6 +29,7 @@ from codeblue.lab.layout import (
 )
 from codeblue.lab.patient_records import MONITORED
 from codeblue.lab.postgresql import DATABASE
+from codeblue.lab.secrets import AI_CALLERS
 from codeblue.lab.state import LabState
 from codeblue.lab.supervisor import Program
 
@@ -235,9 +236,15 @@ class Services:
             config["database"] = {**self._database(role, machine, unit(service, machine)), "pool_size": pool_size}
         if service == "auth":
             config["signing_key_file"] = str(self.layout.machine_secret(machine, "token_signing.pem"))
+        if service in ("auth", "records"):
+            config["verification_key_file"] = str(self.layout.machine_secret(machine, "token_verification.pem"))
+        if service == "ai":
+            config["api_keys"] = {
+                caller: str(self.layout.machine_secret(machine, f"ai_accepts_{caller}.keys")) for caller in AI_CALLERS
+            }
         if service == "records":
             config["access_log"] = str(self.layout.access_log(machine, service))
-            config["verification_key_file"] = str(self.layout.machine_secret(machine, "token_verification.pem"))
+            config["ai_key_file"] = str(self.layout.machine_secret(machine, "records_ai.key"))
             config["ai_host"] = "127.0.0.1"
             config["ai_port"] = self.state.ports[front_port_name("ai")]
         return config

@@ -1,8 +1,13 @@
-"""ai: suggests how urgent a note is, by a logistic regression that was trained when the release was made."""
+"""ai: suggests how urgent a note is, by a logistic regression that was trained when the release was made.
+
+Who calls it has an API key. A file for each caller holds the keys that are accepted, one a line; it is read anew for
+each request.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 from pathlib import Path
 
@@ -18,8 +23,19 @@ class Ai(Service):
         self.weights = load_model()
         self.dependencies = {"model": self.check_model}
         self.route("POST", "/predict", self.predict)
+        self.route("GET", "/caller", lambda request: (200, {"caller": self.caller(request)}))
+
+    def caller(self, request: Request) -> str:
+        """By the key that came with the request."""
+        given = hashlib.sha256((request.api_key or "").encode()).digest()
+        for name, path in self.config["api_keys"].items():
+            for accepted in Path(path).read_text(encoding="utf-8").split():
+                if hmac.compare_digest(hashlib.sha256(accepted.encode()).digest(), given):
+                    return str(name)
+        raise HttpError(401, "an API key is needed")
 
     def predict(self, request: Request) -> Answer:
+        self.caller(request)
         if not self.flag("ai_enabled"):
             raise HttpError(503, "switched off by flag")
         urgent = probability(self.weights, request.text("note"))

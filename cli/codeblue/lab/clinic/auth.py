@@ -6,7 +6,7 @@ import hashlib
 import hmac
 
 from clinic_service import Answer, Database, HttpError, Request, Service
-from tokens import InvalidToken, Signer
+from tokens import InvalidToken, Signer, Verifier
 
 FIND_ACCOUNT = "select username, password_hash from accounts where username = %s"
 
@@ -15,6 +15,7 @@ class Auth(Service):
     def __init__(self) -> None:
         super().__init__("auth")
         self.signer = Signer(self.config["signing_key_file"])
+        self.verifier = Verifier.from_file(self.config["verification_key_file"])
         self.database = Database(self.config["database"], self.log)
         self.dependencies = {"database": self.check_database, "signing_key": self.check_signing_key}
         self.route("POST", "/login", self.login)
@@ -30,7 +31,7 @@ class Auth(Service):
 
     def verify(self, request: Request) -> Answer:
         try:
-            return 200, {"username": self.signer.verifier.subject(request.text("token"))}
+            return 200, {"username": self.verifier.subject(request.text("token"))}
         except InvalidToken as error:
             raise HttpError(401, str(error)) from error
 

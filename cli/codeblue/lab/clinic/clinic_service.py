@@ -12,12 +12,12 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 LARGEST_BODY = 64 * 1024
 VERSION = (Path(__file__).parent / "VERSION").read_text(encoding="ascii").strip()
@@ -41,6 +41,7 @@ class Request:
     body: dict[str, Any]
     parameters: tuple[str, ...]
     bearer: str | None
+    api_key: str | None = None
     audit: dict[str, Any] = field(default_factory=dict)
 
     def text(self, name: str, longest: int = 10_000) -> str:
@@ -127,15 +128,18 @@ class Service:
     def alive(self, _request: Request) -> Answer:
         return 200, {"status": "alive", "service": self.name, "version": VERSION}
 
-    def answer(self, method: str, path: str, body: bytes, authorization: str | None, client: str = "") -> Answer:
+    def answer(self, method: str, path: str, body: bytes, headers: Mapping[str, str], client: str = "") -> Answer:
         audit: dict[str, Any] = {}
-        status, value = self._handled(method, path, body, authorization, audit)
+        status, value = self._handled(method, path, body, headers, audit)
         if self.access_log is not None and not path.startswith("/health"):
             line = {"time": _now(), "subject": "", "client": client, "method": method, "path": path, "status": status}
             self.access_log.info(json.dumps({**line, "patients": [], **audit}))
         return status, value
 
-    def _handled(self, method: str, path: str, body: bytes, authorization: str | None, audit: dict[str, Any]) -> Answer:
+    def _handled(
+        self, method: str, path: str, body: bytes, headers: Mapping[str, str], audit: dict[str, Any]
+    ) -> Answer:
+        authorization = headers.get("Authorization")
         for route_method, pattern, handler in self.routes:
             match = pattern.fullmatch(path)
             if match is None or route_method != method:
@@ -147,7 +151,7 @@ class Service:
                 if not isinstance(parsed, dict):
                     raise HttpError(400, "the body must be a JSON object")
                 bearer = authorization.removeprefix("Bearer ") if authorization else None
-                return handler(Request(parsed, match.groups(), bearer, audit))
+                return handler(Request(parsed, match.groups(), bearer, headers.get("X-Api-Key"), audit))
             except HttpError as error:
                 return error.status, {"error": str(error)}
             except json.JSONDecodeError:
@@ -246,9 +250,9 @@ def _handler_for(service: Service) -> type[BaseHTTPRequestHandler]:
                 else:
                     body = self.rfile.read(length)
                     client = self.headers.get("X-Forwarded-For") or self.client_address[0]
-                    status, value = service.answer(
-                        self.command, self.path, body, self.headers.get("Authorization"), client
-                    )
+                    # A mapping in all that is asked of it: names in any case, one value each.
+                    headers = cast(Mapping[str, str], self.headers)
+                    status, value = service.answer(self.command, self.path, body, headers, client)
                 content = json.dumps(value).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
@@ -280,6 +284,7 @@ class Database:
 
     def __init__(self, config: dict[str, Any], log: logging.Logger) -> None:
         import psycopg
+        from psycopg.conninfo import conninfo_to_dict
         from psycopg_pool import ConnectionPool
 
         password_file = Path(config["password_file"])
@@ -289,8 +294,10 @@ class Database:
 
             @classmethod
             def connect(cls, conninfo: str = "", **arguments: Any) -> Any:
-                password = password_file.read_text(encoding="utf-8").strip()
-                return super().connect(conninfo, **arguments, password=password)
+                given = password_file.read_text(encoding="utf-8").strip()
+                # A password alone, or user and password together: then a rotation can name another login.
+                held = conninfo_to_dict(given) if given.startswith("user=") else {"password": given}
+                return super().connect(conninfo, **{**arguments, **held})
 
         logging.getLogger("psycopg.pool").addHandler(log.handlers[0])
         self._pool = ConnectionPool(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import random
+from pathlib import Path
 
 from clinic_service import Answer, Database, HttpError, Request, Service
 from tokens import InvalidToken, Verifier
@@ -22,6 +23,7 @@ class Records(Service):
     def __init__(self) -> None:
         super().__init__("records")
         self.verifier = Verifier.from_file(self.config["verification_key_file"])
+        self.ai_key = Path(self.config["ai_key_file"]).read_text(encoding="utf-8").strip()
         self.database = Database(self.config["database"], self.log)
         self.dependencies = {"database": self.check_database}
         self.route("POST", "/records", self.create)
@@ -62,7 +64,8 @@ class Records(Service):
         connection = http.client.HTTPConnection(self.config["ai_host"], self.config["ai_port"], timeout=AI_SECONDS)
         try:
             body = json.dumps({"note": note})
-            connection.request("POST", "/predict", body, {"Content-Type": "application/json"})
+            headers = {"Content-Type": "application/json", "X-Api-Key": self.ai_key}
+            connection.request("POST", "/predict", body, headers)
             response = connection.getresponse()
             answer = json.loads(response.read())
             return str(answer["triage"]) if response.status == 200 else "manual"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
 LIFETIME_SECONDS = 900
+_PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----", re.DOTALL)
 
 
 class InvalidToken(Exception):
@@ -25,7 +28,7 @@ class Signer:
         if not isinstance(key, Ed25519PrivateKey):
             raise TypeError(f"{key_file} holds no Ed25519 key")
         self._key = key
-        self.verifier = Verifier(key.public_key())
+        self.verifier = Verifier([key.public_key()])
 
     def issue(self, subject: str) -> str:
         now = int(time.time())
@@ -35,15 +38,21 @@ class Signer:
 
 
 class Verifier:
-    def __init__(self, key: Ed25519PublicKey) -> None:
-        self._key = key
+    """Takes tokens of any of its keys: while one key follows another, both count.
+
+    :param keys: at least one.
+    """
+
+    def __init__(self, keys: Sequence[Ed25519PublicKey]) -> None:
+        self._keys = keys
 
     @staticmethod
     def from_file(key_file: str) -> Verifier:
-        key = load_pem_public_key(Path(key_file).read_bytes())
-        if not isinstance(key, Ed25519PublicKey):
-            raise TypeError(f"{key_file} holds no Ed25519 key")
-        return Verifier(key)
+        keys = [load_pem_public_key(block) for block in _PEM.findall(Path(key_file).read_bytes())]
+        known = [key for key in keys if isinstance(key, Ed25519PublicKey)]
+        if not known or len(known) != len(keys):
+            raise TypeError(f"{key_file} holds something else than Ed25519 keys")
+        return Verifier(known)
 
     def subject(self, token: str) -> str:
         """Whose token it is.
@@ -54,13 +63,22 @@ class Verifier:
             head, body, signature = token.split(".")
             if _decode(head).get("alg") != "EdDSA":
                 raise InvalidToken("another algorithm")
-            self._key.verify(_bytes(signature), f"{head}.{body}".encode())
+            self._check(_bytes(signature), f"{head}.{body}".encode())
             claims = _decode(body)
             if claims["exp"] <= time.time():
                 raise InvalidToken("expired")
             return str(claims["sub"])
         except (ValueError, KeyError, TypeError, AttributeError, InvalidSignature) as error:
             raise InvalidToken("malformed or forged") from error
+
+    def _check(self, signature: bytes, signed: bytes) -> None:
+        """:raises InvalidSignature: it was made with none of the keys."""
+        for key in self._keys[:-1]:
+            try:
+                return key.verify(signature, signed)
+            except InvalidSignature:
+                continue
+        return self._keys[-1].verify(signature, signed)
 
 
 def _base64(value: bytes) -> str:
