@@ -113,8 +113,9 @@ def _detection(card: Mapping[str, Any]) -> Lines:
     yield ""
     yield (
         "These are the times of production. The lab divides them by 60. `codeblue run` confirms a finding with as many "
-        "failures in a row, and as far apart, as the inventory says. When none fires, nothing is changed without "
-        '`--because "…"`.'
+        "failures in a row, and as far apart, as the inventory says. Criteria over minutes are held against what "
+        "`codeblue watch` kept and against the sources in `codeblue_metrics`; what cannot be judged is said. When none "
+        'fires, nothing is changed without `--because "…"`.'
     )
 
 

@@ -17,7 +17,12 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._process_identit
 # A failing import at the top of an action plugin would abort the whole play, past rescue. It is said in run().
 try:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import Card
-    from ansible_collections.codeblue.recovery.plugins.plugin_utils._detection import Detection, dependents_of, detect
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._detection import (
+        Detection,
+        dependents_of,
+        detect,
+        with_metrics,
+    )
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_looks import (
         Findings,
         MemberLook,
@@ -27,6 +32,7 @@ try:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._forked_work import ForkedWork
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._looks import Looks, ServiceLook, count_commits_call
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineAnswer
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._metric_reading import Start
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import HostDatabase
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._run_opener import Opened, RunOpener
@@ -44,6 +50,7 @@ except ImportError as error:
 
 # The detection bounds itself by less. This is for a controller that has no time for it.
 _DETECTION_SECONDS = 60.0
+_MOST_UNKNOWN = 5
 _RUNNING = ("running", "active", "started")
 # Cause to the treatment that a play may carry out by itself; every other cause needs a person.
 _TREATMENTS = {
@@ -83,13 +90,15 @@ class ActionModule(OpeningAction):
         dependents = self.services(dependents_of(self.targets, self._variables["hostvars"], self.service_names()))
         own = diagnosis_of(card.id)
         self.prepare_modules()
+        # What is done whether or not a criterion fires does not wait for metrics.
+        start = None if arguments["because"] else self.machines.start
         with contextlib.ExitStack() as looking:
-            inquiry = looking.enter_context(self._inquiry(card, own, targets, dependents, arguments["level"]))
+            inquiry = looking.enter_context(self._inquiry(card, own, targets, dependents, arguments["level"], start))
             opened = self._open(opener, started)
             if opened is not None and opened.resumed:
                 # What the last attempt left running has ended only now: what was seen before may be half of a step.
                 looking.close()
-                inquiry = looking.enter_context(self._inquiry(card, own, targets, dependents, arguments["level"]))
+                inquiry = looking.enter_context(self._inquiry(card, own, targets, dependents, arguments["level"], None))
             self._stage = self.STAGE
             found = self._found(own, inquiry, targets, dependents)
             detection = inquiry.detection()
@@ -147,11 +156,12 @@ class ActionModule(OpeningAction):
         targets: Mapping[str, Service],
         dependents: Mapping[str, Service],
         level: str,
+        start: Start | None,
     ) -> _Inquiry:
         asked = (
             Looks(self.machines, targets, self._secrets.add) if own is None else Questions(own, self.machines, targets)
         )
-        return _Inquiry(asked, card, targets, dependents, level)
+        return _Inquiry(asked, card, targets, dependents, level, start)
 
     def _found(
         self,
@@ -296,8 +306,11 @@ class _Inquiry(contextlib.AbstractContextManager["_Inquiry"]):
         targets: Mapping[str, Service],
         dependents: Mapping[str, Service],
         level: str,
+        start: Start | None,
     ) -> None:
         self._asked = asked
+        self._card = card
+        self._start = start
         self._targets = targets
         self._dependents = dependents
         self._detection = ForkedWork(
@@ -306,9 +319,12 @@ class _Inquiry(contextlib.AbstractContextManager["_Inquiry"]):
         self._detected: Detection | None = None
 
     def detection(self) -> Detection:
-        """Wait for the checks."""
+        """Wait for the checks, and for metrics when no criterion fires by them alone."""
         if self._detected is None:
             self._detected = self._detection.result()
+            if self._start is not None:
+                everybody = {**self._targets, **self._dependents}
+                self._detected = with_metrics(self._card, everybody, self._detected, self._start)
         return self._detected
 
     def looks(self) -> Mapping[str, ServiceLook]:
@@ -367,4 +383,8 @@ def _summary(
         return f"{causes} (the run is taken up again)"
     if proceed:
         return f"{causes} (no criterion of {card.id} fires, acting because it was asked for)"
-    return f"no criterion of {card.id} fires: nothing will be changed; to act all the same give --because TEXT"
+    unknown = [*detection.lacking(), *detection.problems][:_MOST_UNKNOWN]
+    not_judged = f" (not judged: {'; '.join(unknown)})" if unknown else ""
+    return (
+        f"no criterion of {card.id} fires{not_judged}: nothing will be changed; to act all the same give --because TEXT"
+    )

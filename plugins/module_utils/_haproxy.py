@@ -21,7 +21,7 @@ READY, DRAIN, MAINT = "ready", "drain", "maint"
 _MAINT_BITS = 0x01 | 0x02 | 0x20 | 0x40
 _DRAIN_BITS = 0x08 | 0x10
 _LARGEST_ANSWER = 16 * 1024 * 1024
-_SERVERS_ONLY = 4
+_BACKENDS_ONLY, _SERVERS_ONLY = 2, 4
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,24 @@ class ServerState:
     def takes_traffic(self) -> bool:
         """New sessions are sent there and will be served."""
         return self.state == READY and self.checked and (self.status.startswith("UP") or self.status == "no check")
+
+
+@dataclass(frozen=True)
+class BackendCounters:
+    """What HAProxy has counted for one backend since it was started.
+
+    :param requests: in mode tcp, sessions.
+    :param errors: requests that ended in a 5xx of a server or of HAProxy itself; in mode tcp, connections that failed
+        or were aborted by a server.
+    :param response: seconds, HAProxy's moving average over the last 1,024 answers; None before the first one.
+    :param queued: requests that wait for a place right now.
+    """
+
+    mode: str
+    requests: int
+    errors: int
+    response: t.Optional[float]
+    queued: int
 
 
 @dataclass(frozen=True)
@@ -125,12 +143,17 @@ class HaproxyRuntime:
                 "the stats socket needs level admin" if "ermission" in complaint else None,
             )
 
+    def statistics(self, kind: int) -> t.List[t.Dict[str, str]]:
+        """The rows of `show stat` of one kind: 2 for backends, 4 for servers."""
+        return list(csv.DictReader(io.StringIO(self.ask("show stat -1 %d -1" % kind).lstrip("# "))))
+
+    def backends(self) -> t.Dict[str, BackendCounters]:
+        """The counters of all backends by name."""
+        return {row["pxname"]: _counters(row) for row in self.statistics(_BACKENDS_ONLY)}
+
     def servers(self) -> t.Dict[str, ServerState]:
         """All servers as `backend/server`."""
-        status = {
-            "%s/%s" % (row["pxname"], row["svname"]): row
-            for row in csv.DictReader(io.StringIO(self.ask("show stat -1 %d -1" % _SERVERS_ONLY).lstrip("# ")))
-        }
+        status = {"%s/%s" % (row["pxname"], row["svname"]): row for row in self.statistics(_SERVERS_ONLY)}
         found = {}
         for row in _table(self.ask("show servers state")):
             name = "%s/%s" % (row["be_name"], row["srv_name"])
@@ -271,3 +294,16 @@ def _checked(row: t.Mapping[str, str]) -> bool:
     if not row["status"].startswith("UP") or row["check_status"] == "INI":
         return False
     return row["status"] == "UP" or int(row["check_health"] or 0) > int(row["check_rise"] or 0)
+
+
+def _counters(row: t.Mapping[str, str]) -> BackendCounters:
+    def number(name: str) -> int:
+        return int(row.get(name) or 0)
+
+    if row.get("mode") == "http":
+        requests, errors = number("req_tot"), number("hrsp_5xx")
+        response = number("rtime") / 1000.0 if requests else None
+    else:
+        # HAProxy sees no answers there, so it measures none.
+        requests, errors, response = number("stot"), number("econ") + number("eresp"), None
+    return BackendCounters(row.get("mode") or "tcp", requests, errors, response, number("qcur"))

@@ -123,13 +123,13 @@ class HttpChecker:
 
     async def check_http(self, check: HttpCheck) -> Finding:
         """:raises CheckError: no answer came; an answer that is wrong is a finding."""
-        status, answer = await self._answer(check)
+        status, answer = await self.answer(check)
         return _judge(check, status, answer)
 
     async def check_session(self, check: SessionCheck) -> Finding:
         """:raises CheckError: nobody answers to the login."""
         # The whole answer, where another check stops reading as soon as it has seen what it wants.
-        status, answer = await self._answer(dataclasses.replace(check, body_has=None))
+        status, answer = await self.answer(dataclasses.replace(check, body_has=None))
         found = _judge(check, status, answer)
         if found.error_class is not None:
             return found
@@ -140,14 +140,18 @@ class HttpChecker:
         bearer = {"authorization": f"Bearer {token}"}
         use = dataclasses.replace(check, url=check.use_url, method="GET", json=None, headers=bearer, body_has=None)
         try:
-            status, _answer = await self._answer(use)
+            status, _answer = await self.answer(use)
         except CheckError as error:
             return Finding(None, f"logged in; whether the token is taken is not known ({error.finding.error_class})")
         if status in (401, 403):
             return Finding("token_refused", f"a token of this moment is refused with HTTP {status}")
         return Finding(None, f"logged in, and the token is taken (HTTP {status})")
 
-    async def _answer(self, check: HttpCheck) -> tuple[int, bytes]:
+    async def answer(self, check: HttpCheck) -> tuple[int, bytes]:
+        """Status and body, read up to `LARGEST_BODY`, whatever they are.
+
+        :raises CheckError: no answer came.
+        """
         parts = urlsplit(check.url)
         context = self._context(check) if parts.scheme == "https" else None
         request, body = _request(check, parts.netloc, f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}")

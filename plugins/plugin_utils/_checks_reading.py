@@ -97,7 +97,7 @@ def _common(item: TypedMapping) -> dict[str, t.Any]:
 def _read_http(item: TypedMapping) -> HttpCheck:
     url = item.text("url")
     if url:
-        _check_url(item, url)
+        check_url(item, url)
     return HttpCheck(
         **_common(item),
         url=url,
@@ -114,12 +114,13 @@ def _read_session(item: TypedMapping) -> SessionCheck:
     login = _read_http(item)
     use_url = item.text("use_url")
     if use_url:
-        _check_url(item, use_url, "use_url")
+        check_url(item, use_url, "use_url")
     fields = {each.name: getattr(login, each.name) for each in dataclasses.fields(HttpCheck)}
     return SessionCheck(**fields, token_field=item.text("token_field", default="token"), use_url=use_url)
 
 
-def _check_url(item: TypedMapping, url: str, key: str = "url") -> None:
+def check_url(item: TypedMapping, url: str, key: str = "url") -> None:
+    """What is wrong with an address goes to the problems of the mapping."""
     try:
         parts = urlsplit(url)
         port_is_valid = parts.port is None or parts.port > 0

@@ -9,9 +9,8 @@ never make one fire: silence of the prober is not an outage of the clinic.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import (
     CHECK_TYPES,
@@ -21,9 +20,9 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import (
     TOPICS,
     CheckResult,
 )
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._observations import METRICS, SHARE
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._typed_mapping import TypedMapping
 
-METRICS = ("cpu", "memory", "disk")
 # An observation may come a little early or late; a window that is this much shorter still counts as whole.
 _TOLERANCE = 0.1
 
@@ -71,33 +70,13 @@ def profile_for(environment: str) -> WindowProfile:
     return LAB if environment == "lab" else PRODUCTION
 
 
-def confirmation_profile(interval: float, consecutive: int) -> WindowProfile:
+def confirmation_profile(interval: float, consecutive: int, time_scale: float = 1.0) -> WindowProfile:
     """For a person at a terminal: failures in a row as the inventory confirms them, not over the card's minutes.
 
-    Windows keep their production length, so criteria over minutes stay silent: a few seconds prove nothing there.
+    Windows keep the length of their environment: a few seconds prove nothing about minutes. What was kept by whoever
+    looked before fills them.
     """
-    return WindowProfile("confirmation", every=interval, consecutive=consecutive)
-
-
-@dataclass(frozen=True)
-class MetricSample:
-    """A measured share of a resource, 0.95 = 95 %.
-
-    :param at: Unix seconds.
-    """
-
-    target: str
-    name: str
-    value: float
-    at: float
-
-
-@dataclass(frozen=True)
-class Observations:
-    """What was seen up to now, in any order."""
-
-    checks: Sequence[CheckResult] = ()
-    metrics: Sequence[MetricSample] = ()
+    return WindowProfile("confirmation", time_scale=time_scale, every=interval, consecutive=consecutive)
 
 
 @dataclass(frozen=True)
@@ -190,7 +169,12 @@ class ErrorRateOver:
 
 @dataclass(frozen=True)
 class MetricOver:
-    """A resource was over a limit during the whole window."""
+    """A metric was over a limit during the whole window.
+
+    An answer time is watched of a target that works: down is not slow, see `CheckSlow`.
+
+    :param over: in the unit of the metric.
+    """
 
     metric: str
     over: float
@@ -198,6 +182,8 @@ class MetricOver:
 
 
 Condition = CheckFails | CheckSlow | ShareFailing | ResponseOver | ErrorRateOver | MetricOver
+#: Those that look back over a time.
+WINDOWED = (ResponseOver, ErrorRateOver, MetricOver)
 
 
 @dataclass(frozen=True)
@@ -220,6 +206,7 @@ class CriterionResult:
     :param targets: the services for which it fires.
     :param evidence: one sentence, for the record and for people.
     :param since: Unix seconds when what fired began, None when nothing fired.
+    :param lacking: why it cannot be said of some targets, for people; None when it fired, or was judged for all.
     """
 
     id: str
@@ -228,6 +215,7 @@ class CriterionResult:
     evidence: str
     since: float | None
     profile: str
+    lacking: str | None = None
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
@@ -317,9 +305,9 @@ def _read_error_rate_over(values: TypedMapping) -> Condition:
 
 
 def _read_metric_over(values: TypedMapping) -> Condition:
-    return MetricOver(
-        metric=values.choice("metric", METRICS), over=values.share("over"), window=values.duration("window")
-    )
+    metric = values.choice("metric", tuple(METRICS))
+    over = values.share("over") if METRICS[metric] == SHARE else values.duration("over")
+    return MetricOver(metric=metric, over=over, window=values.duration("window"))
 
 
 _READERS = {
@@ -333,20 +321,12 @@ _READERS = {
 CONDITIONS = tuple(_READERS)
 
 
-Seen = TypeVar("Seen", CheckResult, MetricSample)
-
-
-# -- grouping ----------------------------------------------------------------------------------------------------------
-
-
-def by_target(items: Iterable[Seen]) -> Mapping[str, list[Seen]]:
-    """Observations of each target, oldest first."""
-    found: dict[str, list[Seen]] = {}
-    for item in sorted(items, key=lambda each: each.at):
-        found.setdefault(item.target, []).append(item)
-    return found
-
-
 def tolerated(window: float) -> float:
     """How much of a window must be covered for it to count as whole."""
     return window * (1 - _TOLERANCE)
+
+
+def longest_window(criteria: Iterable[Criterion], profile: WindowProfile) -> float:
+    """Seconds of the longest window of these criteria, 0 when none has one."""
+    windows = [each.condition.window for each in criteria if isinstance(each.condition, WINDOWED)]
+    return max((profile.window(each) for each in windows), default=0.0)

@@ -4,9 +4,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import SIGNALS, CheckResult
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._criteria import (
@@ -16,14 +14,26 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._criteria import
     CriterionResult,
     ErrorRateOver,
     MetricOver,
-    MetricSample,
-    Observations,
     ResponseOver,
     Selection,
     ShareFailing,
     WindowProfile,
-    by_target,
     tolerated,
+)
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._criteria_windows import (
+    Hit,
+    Lacking,
+    Verdict,
+    error_rate_over,
+    metric_over,
+    response_over,
+)
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._observations import (
+    METRICS,
+    SECONDS,
+    MetricSample,
+    Observations,
+    by_target,
 )
 
 # An answer that is older than this many intervals says nothing about now.
@@ -60,9 +70,8 @@ def evaluate(
     :param now: Unix seconds; observations after it are not looked at.
     :param kinds: kind of each target. Criteria that name kinds look only at those; without it, at all.
     """
-    checks = by_target(result for result in observations.checks if result.at <= now and not _says_nothing(result))
-    metrics = by_target(sample for sample in observations.metrics if sample.at <= now)
-    return [_evaluate(criterion, checks, metrics, now, profile, kinds or {}) for criterion in criteria]
+    sight = _Sight(observations, now, profile, kinds or {})
+    return [sight.result_of(criterion) for criterion in criteria]
 
 
 def _says_nothing(result: CheckResult) -> bool:
@@ -78,57 +87,78 @@ def fires(results: Sequence[CriterionResult], targets: Sequence[str] = ()) -> bo
     return any(result.fired and (not targets or set(result.targets) & set(targets)) for result in results)
 
 
-@dataclass(frozen=True)
-class _Hit:
-    """A condition that holds for one target."""
+class _Sight:
+    """All that was observed up to a moment, as the criteria look at it."""
 
-    target: str
-    since: float
-    evidence: str
+    def __init__(
+        self, observations: Observations, now: float, profile: WindowProfile, kinds: Mapping[str, str]
+    ) -> None:
+        self._now = now
+        self._profile = profile
+        self._kinds = kinds
+        self._expected = observations.expected
+        self._checks = self._of_checks(observations.checks)
+        self._looks = self._checks if observations.looks is None else self._of_checks(observations.looks)
+        self._metrics = by_target(sample for sample in observations.metrics if sample.at <= now)
 
+    def _of_checks(self, results: Sequence[CheckResult]) -> Mapping[str, list[CheckResult]]:
+        return by_target(result for result in results if result.at <= self._now and not _says_nothing(result))
 
-def _evaluate(
-    criterion: Criterion,
-    checks: Mapping[str, list[CheckResult]],
-    metrics: Mapping[str, list[MetricSample]],
-    now: float,
-    profile: WindowProfile,
-    kinds: Mapping[str, str],
-) -> CriterionResult:
-    def concerns(target: str) -> bool:
-        return not criterion.kinds or not kinds or kinds.get(target) in criterion.kinds
-
-    condition = criterion.condition
-    seen = {target: results for target, results in checks.items() if concerns(target)}
-    if isinstance(condition, ShareFailing):
-        hits, evidence = _share_failing(condition, seen, now, profile)
-    else:
-        if isinstance(condition, MetricOver):
-            found = [
-                _metric_over(condition, target, samples, now, profile)
-                for target, samples in metrics.items()
-                if concerns(target)
-            ]
-        elif isinstance(condition, CheckFails):
-            found = [_check_fails(condition, target, results, now, profile) for target, results in seen.items()]
-        elif isinstance(condition, CheckSlow):
-            found = [_check_slow(condition, target, results, now, profile) for target, results in seen.items()]
-        elif isinstance(condition, ResponseOver):
-            found = [_response_over(condition, target, results, now, profile) for target, results in seen.items()]
+    def result_of(self, criterion: Criterion) -> CriterionResult:
+        """What one criterion says."""
+        condition = criterion.condition
+        found: list[Verdict]
+        if isinstance(condition, ShareFailing):
+            seen = {target: results for target, results in self._checks.items() if self._concerns(criterion, target)}
+            hits, evidence = _share_failing(condition, seen, self._now, self._profile)
+            lacking: list[Lacking] = []
         else:
-            found = [_error_rate_over(condition, target, results, now, profile) for target, results in seen.items()]
-        hits = [hit for hit in found if hit is not None]
-        evidence = "; ".join(hit.evidence for hit in hits[:_MOST_NAMED]) or "does not hold"
-        if len(hits) > _MOST_NAMED:
-            evidence += f"; and {len(hits) - _MOST_NAMED} more"
-    return CriterionResult(
-        id=criterion.id,
-        fired=bool(hits),
-        targets=tuple(sorted(hit.target for hit in hits)),
-        evidence=evidence,
-        since=min((hit.since for hit in hits), default=None),
-        profile=profile.describe(),
-    )
+            found = [
+                self._verdict(condition, target) for target in self._targets() if self._concerns(criterion, target)
+            ]
+            hits = [each for each in found if isinstance(each, Hit)]
+            lacking = [each for each in found if isinstance(each, Lacking)]
+            evidence = _several([hit.evidence for hit in hits]) or "does not hold"
+        return CriterionResult(
+            id=criterion.id,
+            fired=bool(hits),
+            targets=tuple(sorted(hit.target for hit in hits)),
+            evidence=evidence,
+            since=min((hit.since for hit in hits), default=None),
+            profile=self._profile.describe(),
+            lacking=_several([f"{each.target}: {each.reason}" for each in lacking]) or None if not hits else None,
+        )
+
+    def _targets(self) -> list[str]:
+        return list(dict.fromkeys([*self._checks, *self._looks, *self._metrics, *self._expected]))
+
+    def _concerns(self, criterion: Criterion, target: str) -> bool:
+        return not criterion.kinds or not self._kinds or self._kinds.get(target) in criterion.kinds
+
+    def _verdict(
+        self, condition: CheckFails | CheckSlow | ResponseOver | ErrorRateOver | MetricOver, target: str
+    ) -> Verdict:
+        now, checks, looks = self._now, self._checks.get(target, []), self._looks.get(target, [])
+        if isinstance(condition, CheckFails):
+            return _check_fails(condition, target, checks, now, self._profile)
+        if isinstance(condition, CheckSlow):
+            return None if _is_down(checks) else _check_slow(condition, target, checks, now, self._profile)
+        window = self._profile.window(condition.window)
+        if isinstance(condition, ResponseOver):
+            return response_over(condition, target, looks, now, window) if looks else None
+        if isinstance(condition, ErrorRateOver):
+            return error_rate_over(condition, target, looks, now, window) if looks else None
+        if METRICS[condition.metric] == SECONDS and _is_down(checks):
+            return None
+        samples: Sequence[MetricSample] = self._metrics.get(target, [])
+        expected = condition.metric in self._expected.get(target, ())
+        return metric_over(condition, target, samples, now, window, expected)
+
+
+def _several(texts: Sequence[str]) -> str:
+    """The first ones, and how many more there are."""
+    more = f"; and {len(texts) - _MOST_NAMED} more" if len(texts) > _MOST_NAMED else ""
+    return "; ".join(texts[:_MOST_NAMED]) + more
 
 
 # -- failures in a row -------------------------------------------------------------------------------------------------
@@ -136,14 +166,14 @@ def _evaluate(
 
 def _check_fails(
     condition: CheckFails, target: str, results: Sequence[CheckResult], now: float, profile: WindowProfile
-) -> _Hit | None:
+) -> Hit | None:
     """The longest streak among the target's checks that is long enough."""
 
     def bad(result: CheckResult) -> bool:
         return not result.ok and (not condition.error_classes or result.error_class in condition.error_classes)
 
     hits = [
-        _Hit(target, streak[0].at, f"{target}/{check} failed {len(streak)} times in a row ({streak[-1].error_class})")
+        Hit(target, streak[0].at, f"{target}/{check} failed {len(streak)} times in a row ({streak[-1].error_class})")
         for check, streak in _streaks(results, condition, bad, now, profile)
     ]
     return min(hits, key=lambda hit: (hit.since, hit.evidence), default=None)
@@ -151,11 +181,8 @@ def _check_fails(
 
 def _check_slow(
     condition: CheckSlow, target: str, results: Sequence[CheckResult], now: float, profile: WindowProfile
-) -> _Hit | None:
-    """The longest streak of late answers, unless the target is down."""
-    last: dict[str, CheckResult] = {result.id: result for result in results}
-    if any(r.level in _OF_WORKING and not r.ok and r.error_class != _LATE[0] for r in last.values()):
-        return None
+) -> Hit | None:
+    """The longest streak of late answers."""
 
     def late(result: CheckResult) -> bool:
         if condition.over is not None:
@@ -163,7 +190,7 @@ def _check_slow(
         return not result.ok and result.error_class in _LATE
 
     hits = [
-        _Hit(
+        Hit(
             target,
             streak[0].at,
             f"{target}/{check} was late {len(streak)} times in a row, at last after {streak[-1].seconds:.2f} s",
@@ -176,6 +203,12 @@ def _check_slow(
 # How a check fails that was answered late, or not within its deadline.
 _LATE = ("slow", "timeout")
 _OF_WORKING = ("shallow", "deep")
+
+
+def _is_down(results: Sequence[CheckResult]) -> bool:
+    """A shallow or deep check fails for another reason than being late: down is not slow."""
+    last: dict[str, CheckResult] = {result.id: result for result in results}
+    return any(r.level in _OF_WORKING and not r.ok and r.error_class != _LATE[0] for r in last.values())
 
 
 def _streaks(
@@ -220,7 +253,7 @@ def _streak(series: Sequence[CheckResult], bad: Callable[[CheckResult], bool], e
 
 def _share_failing(
     condition: ShareFailing, seen: Mapping[str, list[CheckResult]], now: float, profile: WindowProfile
-) -> tuple[list[_Hit], str]:
+) -> tuple[list[Hit], str]:
     single = CheckFails(condition.select, (), condition.consecutive, condition.every)
     observed = [target for target, results in seen.items() if any(condition.select.takes(each) for each in results)]
     hits = []
@@ -234,63 +267,3 @@ def _share_failing(
     if len(hits) >= condition.minimum and share >= condition.at_least:
         return hits, evidence
     return [], evidence
-
-
-# -- windows -----------------------------------------------------------------------------------------------------------
-
-
-def _window(
-    results: Sequence[CheckResult], select: Selection, window: float, minimum: int, now: float
-) -> list[CheckResult] | None:
-    """The results inside the window, None when it was not watched for its whole length."""
-    taken = [result for result in results if select.takes(result)]
-    inside = [result for result in taken if result.at >= now - window]
-    watched = bool(taken) and now - taken[0].at >= tolerated(window)
-    return inside if watched and len(inside) >= minimum else None
-
-
-def _response_over(
-    condition: ResponseOver, target: str, results: Sequence[CheckResult], now: float, profile: WindowProfile
-) -> _Hit | None:
-    inside = _window(results, condition.select, profile.window(condition.window), condition.minimum, now)
-    if inside is None:
-        return None
-    times = sorted(result.seconds for result in inside)
-    # Nearest rank: the smallest value that the wanted share does not exceed. No value is made up in between.
-    value = times[max(0, math.ceil(condition.percentile * len(times)) - 1)]
-    if value <= condition.seconds:
-        return None
-    slow = next(result.at for result in inside if result.seconds > condition.seconds)
-    text = f"{target}: {condition.percentile:.0%} of {len(times)} answers took up to {value:.2f} s"
-    return _Hit(target, slow, f"{text}, over {condition.seconds:g} s")
-
-
-def _error_rate_over(
-    condition: ErrorRateOver, target: str, results: Sequence[CheckResult], now: float, profile: WindowProfile
-) -> _Hit | None:
-    inside = _window(results, condition.select, profile.window(condition.window), condition.minimum, now)
-    if inside is None:
-        return None
-    failed = [result for result in inside if not result.ok]
-    rate = len(failed) / len(inside)
-    if rate <= condition.rate:
-        return None
-    text = f"{target}: {len(failed)} of {len(inside)} checks failed ({rate:.1%}), over {condition.rate:.1%}"
-    return _Hit(target, failed[0].at, text)
-
-
-def _metric_over(
-    condition: MetricOver, target: str, samples: Sequence[MetricSample], now: float, profile: WindowProfile
-) -> _Hit | None:
-    window = profile.window(condition.window)
-    streak: list[MetricSample] = []
-    for sample in reversed([sample for sample in samples if sample.name == condition.metric]):
-        if sample.value <= condition.over:
-            break
-        streak.append(sample)
-    # Two samples far apart prove nothing about the time between them, so a window needs at least three.
-    if len(streak) < 3 or now - streak[0].at > window or streak[0].at - streak[-1].at < tolerated(window):
-        return None
-    lowest = min(sample.value for sample in streak)
-    text = f"{target}: {condition.metric} at or over {lowest:.0%} for {streak[0].at - streak[-1].at:.1f} s"
-    return _Hit(target, streak[-1].at, text)

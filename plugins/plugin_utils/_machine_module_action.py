@@ -18,6 +18,7 @@ _READ_ONLY = frozenset(
     (
         "access_extract",
         "file_read_stream",
+        "haproxy_statistics",
         "http_probe",
         "intrusion_look",
         "machine_evidence",

@@ -17,6 +17,7 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._errors import B
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import Checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks_reading import read_checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import HostPlatform, read_host
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_metrics import MetricSources, read_metrics
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_phi import PhiPolicy, read_phi
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._recovery_order import DEFAULT_TIER
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._typed_mapping import (
@@ -42,6 +43,7 @@ _SERVICE_VARIABLES = (
     "codeblue_kubernetes",
     "codeblue_aws",
     "codeblue_checks",
+    "codeblue_metrics",
     "codeblue_phi",
 )
 
@@ -65,6 +67,7 @@ class Service:
     :param depends_on: services that must work before this one can.
     :param host: set when the platform is `host`.
     :param phi: what is said about patients' data; None when it holds none.
+    :param metrics: where its metrics come from; None when there are none.
     :param platform_settings: what `codeblue_kubernetes` or `codeblue_aws` says, as it stands.
     """
 
@@ -79,6 +82,7 @@ class Service:
     host: HostPlatform | None = None
     platform_settings: Mapping[str, t.Any] = field(default_factory=dict)
     phi: PhiPolicy | None = None
+    metrics: MetricSources | None = None
 
     def require_host(self) -> HostPlatform:
         """The host platform's part.
@@ -141,6 +145,7 @@ def _read_service(
         settings = values.plain(f"codeblue_{platform}") or {}
     checks = values.optional_child("codeblue_checks")
     phi = values.optional_child("codeblue_phi")
+    metrics = values.optional_child("codeblue_metrics")
     return Service(
         name=name,
         environment=values.choice("codeblue_environment", ENVIRONMENTS),
@@ -153,7 +158,13 @@ def _read_service(
         host=host,
         platform_settings=settings,
         phi=read_phi(phi, inventory_names) if phi is not None else None,
+        metrics=_read_metrics(metrics, host) if metrics is not None else None,
     )
+
+
+def _read_metrics(values: TypedMapping, host: HostPlatform | None) -> MetricSources:
+    has_machines = host is not None and bool(host.instances or host.postgresql)
+    return read_metrics(values, host is not None and host.gateway is not None, has_machines)
 
 
 def _read_objectives(values: TypedMapping) -> Objectives:

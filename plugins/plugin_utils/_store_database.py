@@ -20,6 +20,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._state_place import state_place
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_models import StoreUnavailable, utc_now
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -46,9 +47,7 @@ def state_dir() -> Path:
 
     :raises StoreUnavailable: it cannot be made, or others could write to it.
     """
-    base = os.environ.get("XDG_STATE_HOME")
-    path = (Path(base) if base else Path.home() / ".local" / "state") / "codeblue"
-    return private_dir(path)
+    return private_dir(state_place())
 
 
 def private_dir(path: Path) -> Path:

@@ -13,10 +13,11 @@ import pytest
 import yaml
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import ERROR_CLASSES
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._criteria import CONDITIONS, METRICS
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._criteria import CONDITIONS
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_postgresql import CAUSES
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._failover_choice import DATA_LOSS
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import KINDS
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._observations import METRICS
 
 RUNBOOKS = Path(__file__).parents[2] / "runbooks"
 SCHEMA = RUNBOOKS / "schema.json"

@@ -11,14 +11,13 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._criteria import
     LAB,
     PRODUCTION,
     Criterion,
-    MetricSample,
-    Observations,
     WindowProfile,
     confirmation_profile,
     profile_for,
     read_criteria,
 )
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._criteria_evaluation import evaluate, fires
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._observations import MetricSample, Observations
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._typed_mapping import Problems, TypedMapping
 
 T0 = 1_800_000_000.0

@@ -9,11 +9,10 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import lo
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import CheckResult
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._criteria import (
     PRODUCTION,
-    MetricSample,
-    Observations,
     confirmation_profile,
 )
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._criteria_evaluation import evaluate
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._observations import MetricSample, Observations
 from codeblue.runner.collection import own_runbooks
 
 T0 = 1_800_000_000.0

@@ -13,13 +13,13 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._criteria import
     CheckFails,
     Criterion,
     CriterionResult,
-    Observations,
     Selection,
 )
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._criteria_evaluation import evaluate
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._detection_order import CalledFor, order_fired
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._detection_survey import judge
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Objectives, Service
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._observations import Observations
 from codeblue.runner.collection import own_runbooks
 
 KINDS = {"gateway": "gateway", "patient_db": "database", "auth": "auth", "records": "service", "ai": "ai"}

@@ -36,7 +36,7 @@ def command(inventory: tuple[str, ...], reach: bool, criteria: bool | None, clos
     Versions, the collection and stale copies of it, cards, the state store, keys, spool, outbox, anchors, notices of
     breaches, runs that were left open. With -i also the inventory, which keys it lacks for which runbook or operation
     and what those cannot do without them, and the criteria of all runbooks over its checks: which runbook would be
-    called for now. Nothing is changed.
+    called for now. Nothing is changed; what is seen is kept for criteria over minutes.
 
     \b
     codeblue doctor -i production.yml --reach
@@ -87,6 +87,7 @@ def _findings(
     from codeblue.doctor import breaches, installation, state
     from codeblue.doctor import inventory as inventories
     from codeblue.doctor.criteria import criteria_findings, evaluate_criteria, load_own_cards
+    from codeblue.doctor.finding import Finding
     from codeblue.doctor.needs import needs_findings
     from codeblue.runner.record import open_record
     from codeblue.runner.request import inventory_sources
@@ -119,7 +120,10 @@ def _findings(
             if any(each.host is not None for each in look.services.values()):
                 yield from inventories.check_secrets(sources, here)
         if look.services and criteria is not False:
-            found = evaluate_criteria(load_own_cards(), look.services)
-            surveys.append(found)
-            yield from criteria_findings(found, inventory, bool(criteria))
+            for each in evaluate_criteria(load_own_cards(), look.services, sources):
+                if isinstance(each, Finding):
+                    yield each
+                    continue
+                surveys.append(each)
+                yield from criteria_findings(each, inventory, bool(criteria))
     yield from state.check_drills(store, schedule)

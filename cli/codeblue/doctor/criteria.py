@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import Card, load_card
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import CheckResult
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._detection_survey import Survey, survey
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._metric_reading import questions
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._observations import first_answers
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._window_evidence import keep_look
 
 from codeblue.doctor.finding import Finding, failed, ok, warning
 from codeblue.runner.collection import own_runbooks
@@ -33,9 +37,29 @@ def load_own_cards() -> dict[str, Card]:
     return found
 
 
-def evaluate_criteria(cards: Mapping[str, Card], services: Mapping[str, Service]) -> Survey:
-    """Ask everything once, confirm what fails, and hold it against all cards."""
-    return survey(cards, services)
+def evaluate_criteria(
+    cards: Mapping[str, Card], services: Mapping[str, Service], inventory: tuple[str, ...]
+) -> Iterator[Finding | Survey]:
+    """Ask everything once, confirm what fails, hold it against all cards, and keep it for criteria over minutes.
+
+    :param inventory: sources as Ansible takes them, for the machines whose metrics are read.
+    """
+    start = None
+    if questions(services):
+        # Here: importing Ansible takes a third of a second.
+        from codeblue.runner.machines import open_machines
+
+        try:
+            start = open_machines(inventory).start
+        except BadInput as error:
+            yield warning("metrics", f"gateways and machines cannot be asked: {error.message}", error.hint)
+    found = survey(cards, services, start=start)
+    yield found
+    problem = keep_look(services, time.time(), first_answers(found.observations), found.metrics)
+    if problem:
+        yield warning("metrics", f"samples cannot be kept for criteria over minutes: {problem}")
+    for each in found.problems[:_MOST_NAMED]:
+        yield warning("metrics", each, "see codeblue_metrics")
 
 
 def is_reachable(found: Survey) -> bool:
@@ -53,6 +77,7 @@ def criteria_findings(found: Survey, inventory: Sequence[str], insisted: bool) -
     if not found.checks:
         yield ok("criteria", "the services have no codeblue_checks, so no criterion can fire")
         return
+    yield from _not_judged(found)
     asked = f"{found.checks} checks, {len(found.criteria)} cards, {found.seconds:.1f} s"
     if not insisted and not is_reachable(found):
         yield warning(
@@ -73,6 +98,20 @@ def criteria_findings(found: Survey, inventory: Sequence[str], insisted: bool) -
         verb = "is called for" if place == 1 else "would be called for after it"
         hint = f"codeblue run {each.runbook} {options}" if place == 1 else None
         yield warning("criteria", f"{each.runbook} {verb} ({each.reason}): {evidence}", hint)
+
+
+def _not_judged(found: Survey) -> Iterator[Finding]:
+    """Criteria over minutes that nobody has looked at for long enough: said, never taken for health."""
+    if not found.lacking:
+        return
+    text = f"{len(found.lacking)} criteria over minutes are not judged"
+    hint = "codeblue watch -i INVENTORY keeps samples for them"
+    if found.last_kept_at is None:
+        yield ok("windows", f"{text}: no samples are kept", hint)
+        return
+    name, reason = next(iter(found.lacking.items()))
+    since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(found.last_kept_at))
+    yield ok("windows", f"{text}, the last look before was kept at {since}; {name}: {reason}", hint)
 
 
 def _own_failures(observations: Sequence[CheckResult]) -> Iterator[Finding]:

@@ -26,8 +26,8 @@ class Finding:
     hint: str | None = None
 
 
-def ok(check: str, text: str) -> Finding:
-    return Finding(check, "ok", text)
+def ok(check: str, text: str, hint: str | None = None) -> Finding:
+    return Finding(check, "ok", text, hint)
 
 
 def note(check: str, text: str, hint: str | None = None) -> Finding:

@@ -233,6 +233,8 @@ class Inventory:
                 **({"certificates": {"login": self._login_certificate()}} if name == "auth" else {}),
             },
             **({"codeblue_phi": self._phi()} if name == "records" else {}),
+            # What people's requests come to; ten make a rate, as in production.
+            "codeblue_metrics": {"gateway": {"minimum_requests": 10}},
             "codeblue_checks": self._checks.of_service(name),
         }
 
