@@ -35,6 +35,8 @@ TOTAL_SECONDS = 10.0
 _MOST_VALUES = 200
 _MOST_AT_ONCE = 20
 _MOST_SERIES = 100
+# Two rates are not of the very same moments; beyond this the query gives percent.
+_HIGHEST_SHARE = 1.1
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,9 @@ async def _read_all(sources: Mapping[str, Prometheus], now: float, window: float
                 samples.extend(await _read(http, target, source, metric, now, window))
         except TimeoutError:
             problems.append(f"{target}: {metric}: Prometheus gave no answer within {source.timeout:g} s")
-        except (BadInput, CheckError, _Unusable) as error:
+        except CheckError as error:
+            problems.append(f"{target}: {metric}: {error.finding.detail} ({error.finding.error_class})")
+        except (BadInput, _Unusable) as error:
             problems.append(f"{target}: {metric}: {error}")
         except Exception as error:  # noqa: BLE001
             # One query must not take the answers of the others away. Without the text, which could quote the token.
@@ -182,6 +186,6 @@ def _highest(data: Mapping[str, t.Any], unit: str) -> dict[float, float]:
                     found[float(at)] = max(value, found.get(float(at), -math.inf))
     except (AttributeError, KeyError, TypeError, ValueError):
         raise _Unusable("the answer holds no numbers") from None
-    if unit == SHARE and any(value > 1.5 for value in found.values()):
+    if unit == SHARE and any(value > _HIGHEST_SHARE for value in found.values()):
         raise _Unusable("the query gives more than 1 for a share; 5 % is 0.05")
     return found
