@@ -99,7 +99,8 @@ class _Sight:
         self._expected = observations.expected
         self._checks = self._of_checks(observations.checks)
         self._looks = self._checks if observations.looks is None else self._of_checks(observations.looks)
-        self._metrics = by_target(sample for sample in observations.metrics if sample.at <= now)
+        self._metrics_now = now if observations.metrics_until is None else observations.metrics_until
+        self._metrics = by_target(sample for sample in observations.metrics if sample.at <= self._metrics_now)
 
     def _of_checks(self, results: Sequence[CheckResult]) -> Mapping[str, list[CheckResult]]:
         return by_target(result for result in results if result.at <= self._now and not _says_nothing(result))
@@ -152,7 +153,7 @@ class _Sight:
             return None
         samples: Sequence[MetricSample] = self._metrics.get(target, [])
         expected = condition.metric in self._expected.get(target, ())
-        return metric_over(condition, target, samples, now, window, expected)
+        return metric_over(condition, target, samples, self._metrics_now, window, expected)
 
 
 def _several(texts: Sequence[str]) -> str:

@@ -62,12 +62,14 @@ class Observations:
     :param looks: for criteria over a window, the answers of looks at an even pace: tries that confirm a failure would
         count it several times. None for `checks`.
     :param expected: the metrics that each target has a source for.
+    :param metrics_until: Unix seconds, when metrics were read for longer than checks were asked; None for `now`.
     """
 
     checks: Sequence[CheckResult] = ()
     metrics: Sequence[MetricSample] = ()
     looks: Sequence[CheckResult] | None = None
     expected: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    metrics_until: float | None = None
 
 
 Seen = TypeVar("Seen", CheckResult, MetricSample, CounterReading)

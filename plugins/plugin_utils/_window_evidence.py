@@ -31,6 +31,7 @@ class WindowEvidence:
     :param checks: the answers of all looks, that of now among them, each check once in each look.
     :param last_at: Unix seconds of the last look that was ever kept, None when there is none.
     :param problems: why something could not be read, for people.
+    :param metrics_until: see `Observations`.
     """
 
     checks: tuple[CheckResult, ...] = ()
@@ -38,6 +39,7 @@ class WindowEvidence:
     counters: tuple[CounterReading, ...] = ()
     last_at: float | None = None
     problems: tuple[str, ...] = ()
+    metrics_until: float | None = None
 
     def plus(self, metrics: Metrics, checks: Sequence[CheckResult] = ()) -> WindowEvidence:
         """And what was just read."""
@@ -80,6 +82,7 @@ class WindowEvidence:
             metrics=[*own.samples, *error_rates(own.counters, least)],
             looks=own.checks,
             expected={name: each.names() for name, each in sources.items()},
+            metrics_until=self.metrics_until,
         )
 
 

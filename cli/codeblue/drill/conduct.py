@@ -80,51 +80,57 @@ class Conductor:
         result.judge()
 
     def _with_prober(self, drill: Drill, result: DrillResult, prober: Prober) -> None:
+        observer = Observer(self._cards, drill.runbook, self._clinic.services)
+        try:
+            observer.listen()
+            self._observed(drill, result, prober, observer)
+        finally:
+            observer.stop()
+            self._compare(observer, result)
+
+    def _observed(self, drill: Drill, result: DrillResult, prober: Prober, observer: Observer) -> None:
         with _timed(result, "prober"):
             prober.start()
         with _timed(result, "control"):
-            self._control(result, prober)
+            self._control(result, prober, observer)
         if not result.control_silent:
             return
         if self._cards[drill.runbook].precedence == "performance":
             # What is normal here and now, for the recovery to be held against.
             self._say("baseline", self._clinic.keep_baseline())
-        observer = Observer(self._cards, drill.runbook, self._clinic.services)
-        try:
-            with _timed(result, "fault"):
-                injection = self._clinic.lab.break_(drill.fault)
-            result.struck_at = injection.struck_at
-            self._say("fault", f"{drill.fault}: {all_faults()[drill.fault].summary}")
-            with _timed(result, "detection"):
-                self._detect(observer, result, injection)
-            if not result.detected:
-                return
-            with _timed(result, "run"):
-                run = self._recover(drill, result)
-            with _timed(result, "watch"):
-                measurement = self._watch(prober, injection)
-            with _timed(result, "measurement"):
-                self._measure(drill, result, prober, injection, measurement)
-                self._validate(result, run, measurement)
-        finally:
-            observer.stop()
-            self._compare(observer, result)
+        with _timed(result, "fault"):
+            injection = self._clinic.lab.break_(drill.fault)
+        result.struck_at = injection.struck_at
+        self._say("fault", f"{drill.fault}: {all_faults()[drill.fault].summary}")
+        with _timed(result, "detection"):
+            self._detect(observer, result, injection)
+        if not result.detected:
+            return
+        with _timed(result, "run"):
+            run = self._recover(drill, result)
+        with _timed(result, "watch"):
+            measurement = self._watch(prober, injection)
+        with _timed(result, "measurement"):
+            self._measure(drill, result, prober, injection, measurement)
+            self._validate(result, run, measurement)
 
-    def _control(self, result: DrillResult, prober: Prober) -> None:
+    def _control(self, result: DrillResult, prober: Prober, observer: Observer) -> None:
         """The healthy clinic must look healthy, or whatever is measured afterwards means nothing."""
         began = time.monotonic()
         found = survey(self._cards, self._clinic.services)
         time.sleep(max(0.0, began + _CONTROL_SECONDS - time.monotonic()))
         samples = prober.samples()
         failed = [sample for sample in samples if not sample.ok]
-        result.control_fired = found.runbooks
-        result.control_silent = not found.called_for and not failed
+        # What people's requests came to meanwhile has to be silent too.
+        called_for = [*found.called_for, *observer.survey(time.time()).called_for]
+        result.control_fired = list(dict.fromkeys(each.runbook for each in called_for))
+        result.control_silent = not called_for and not failed
         if result.control_silent:
             text = (
                 f"silent: {found.checks} checks for {len(self._cards)} cards and {len(samples)} probes, nothing fails"
             )
         else:
-            fired = [f"{each.runbook}/{name}" for each in found.called_for for name in each.fired]
+            fired = [f"{each.runbook}/{name}" for each in called_for for name in each.fired]
             text = f"not silent on the healthy lab: {_complaints(fired, failed)}"
             result.problems.append(f"the control run is {text}")
         self._say("control", text)

@@ -22,6 +22,10 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._detection_surve
     watched,
 )
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._observations import first_answers
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._window_evidence import WindowEvidence
+
+from codeblue.drill.gateway_counters import GatewayCounters
 
 _POLL_SECONDS = 0.1
 # Some hundred passes of a drill that nothing detects need not be kept; a streak is three answers long.
@@ -42,6 +46,9 @@ class Observer:
         self._own_services = watched(self._own, services)
         self._plan = plan_checks({name: each.checks for name, each in services.items()}, "deep", signals=True)
         self._observations: list[CheckResult] = []
+        # For criteria over windows: of each pass the first answer of each check, and the gateway's counters.
+        self._looks: list[CheckResult] = []
+        self._gateways = GatewayCounters(services)
         self._results: list[CriterionResult] = []
         self._news = threading.Event()
         self._stopped = threading.Event()
@@ -49,6 +56,10 @@ class Observer:
         self._began = time.monotonic()
         # A daemon: what is left of it when the command ends is a socket that waits for its timeout.
         self._thread = threading.Thread(target=self._work, name="observer", daemon=True)
+
+    def listen(self) -> None:
+        """Begin to read the gateway's counters: what people's requests came to before the fault belongs to it."""
+        self._gateways.start()
 
     def start(self) -> None:
         """Begin to ask."""
@@ -65,6 +76,7 @@ class Observer:
     def stop(self) -> None:
         """Ask nothing more. What is under way is waited for, as long as a check may take."""
         self._stopped.set()
+        self._gateways.stop()
         if self._thread.is_alive():
             self._thread.join(SURVEY_SECONDS)
 
@@ -76,7 +88,15 @@ class Observer:
         seconds = time.monotonic() - self._began
         # When nobody asked any more, time goes on without making what was answered stale.
         last = max((each.at + each.seconds for each in self._observations), default=until)
-        return judge(self._cards, self._services, self._observations, min(until, last), len(self._plan), seconds)
+        counters, samples = self._gateways.readings()
+        evidence = WindowEvidence(
+            checks=tuple(self._looks),
+            samples=tuple(samples),
+            counters=tuple(each for each in counters if each.at <= until),
+            metrics_until=until,
+        )
+        moment = min(until, last)
+        return judge(self._cards, self._services, self._observations, moment, len(self._plan), seconds, evidence)
 
     def _work(self) -> None:
         try:
@@ -100,6 +120,7 @@ class Observer:
 
         seen = confirm(self._plan, deadline=SURVEY_SECONDS, enough=enough).observations
         self._observations = [*earlier, *seen]
+        self._looks = [*self._looks, *first_answers(seen)][-_MOST_KEPT:]
 
     def _look(self) -> None:
         results = evaluate_card(self._own, self._own_services, self._observations, time.time())
