@@ -21,7 +21,7 @@ if t.TYPE_CHECKING:
 
 _COLLECTION = "codeblue.recovery."
 # The whole call, with connection and start of Python.
-_CALL_SECONDS = 8.0
+_CALL_SECONDS = 15.0
 _WATCH_SECONDS = 0.3
 
 

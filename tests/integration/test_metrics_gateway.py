@@ -228,6 +228,7 @@ def test_what_does_not_exist_is_named(gateway: Gateway) -> None:
     assert gone.result["failed"] and "does not answer" in gone.result["msg"]
 
 
+@pytest.mark.extended
 def test_a_watch_sees_that_the_requests_of_people_fail_and_are_well_again(gateway: Gateway, people: None) -> None:
     services, machines = open_services([str(gateway.inventory())])
     seen: list[Change] = []
@@ -257,6 +258,7 @@ def test_a_watch_sees_that_the_requests_of_people_fail_and_are_well_again(gatewa
     assert {each.id for each in kept.checks} == {"live"}
 
 
+@pytest.mark.extended
 def test_a_signal_ends_a_watch_and_the_exit_code_says_what_fires(gateway: Gateway) -> None:
     command = [sys.executable, "-m", "codeblue", "watch", "-i", str(gateway.inventory()), "--every", "1s", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
@@ -271,6 +273,7 @@ def test_a_signal_ends_a_watch_and_the_exit_code_says_what_fires(gateway: Gatewa
     assert not [line for line in rest if line["message_type"] == "watch_change"], "no source is missed"
 
 
+@pytest.mark.extended
 def test_a_pace_that_makes_no_windows_is_refused(gateway: Gateway) -> None:
     for wrong in ("2m", "1ms", "soon"):
         command = [sys.executable, "-m", "codeblue", "watch", "-i", str(gateway.inventory()), "--every", wrong]
