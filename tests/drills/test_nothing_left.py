@@ -70,6 +70,21 @@ def test_with_nothing_left_it_says_so_and_touches_nothing(lost: Lab) -> None:
     assert {member: _listing(lost.layout.data_dir(member)) for member in DATABASE_MEMBERS} == before
 
 
+@pytest.mark.extended
+def test_an_outage_with_nothing_left_names_what_is_lost_calls_a_person_and_leaves_evidence(lost: Lab) -> None:
+    for backup in backups(lost):
+        damage(backup)
+    before = {member: _listing(lost.layout.data_dir(member)) for member in DATABASE_MEMBERS}
+    ended = codeblue("run", "complete_system_outage", "--json", "-i", str(lost.inventory_path))
+    assert ended.exit_code == 5, ended.summary
+    assert ended.summary["outcome"] == "failed_unsafe"
+    assert "patient_db: all members are lost and no snapshot can be restored" in ended.summary["error"]
+    assert "keep every data directory" in ended.summary["hint"]
+    assert {member: _listing(lost.layout.data_dir(member)) for member in DATABASE_MEMBERS} == before
+    kept = codeblue("evidence", "list", str(ended.summary["run"]), "--json")
+    assert kept.exit_code == 0 and len(kept.messages) > 1, kept
+
+
 def _listing(directory: Path) -> list[tuple[str, int, int]]:
     return sorted(
         (str(path.relative_to(directory)), path.stat().st_size, path.stat().st_mtime_ns)
