@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 import typing as t
+from pathlib import Path
 
-from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._machines import MachineCall
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import HostDatabase, HostPlatform, Member
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._postgresql_arguments import login_arguments
@@ -14,6 +15,8 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._primary import 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Change, OpenRun, StepAction
 
 try:
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._content_store import ContentStore
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._snapshot_copy import copy_snapshots
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._snapshot_places import (
         BackupPlace,
         backup_root,
@@ -53,6 +56,7 @@ class ActionModule(StepAction):
         "backup_kind": {"type": "str", "choices": ["auto", "full", "incremental"], "default": "auto"},
         "recipients": {"type": "list", "elements": "str", "default": []},
         "store": {"type": "path"},
+        "copies": {"type": "list", "elements": "path", "default": []},
         "max_rate": {"type": "int"},
         "timeout": {"type": "float", "default": 3600.0},
     }
@@ -62,6 +66,34 @@ class ActionModule(StepAction):
         if host.postgresql is not None:
             return self._database(host.postgresql, arguments)
         return self._instances(host, arguments)
+
+    def _copy(self, snapshot: Snapshot, arguments: dict[str, t.Any]) -> str:
+        """Copy it into the other places, each a journalled step; what is to be said of it.
+
+        :raises CodeblueError: a place could not be written. The snapshot itself is in the catalog.
+        """
+        # A recovery that waits for another site waits for nothing: `codeblue snapshot copy` brings it there later.
+        places = [] if arguments["kind"] == "emergency" else list(arguments["copies"])
+        failed = []
+        for place in places:
+
+            def work(_run: OpenRun, place: str = place) -> dict[str, t.Any]:
+                source = ContentStore.open(Path(snapshot.meta["store"]))
+                report = copy_snapshots(source, Path(place), [snapshot.snapshot_id])
+                if report.problems:
+                    raise CodeblueError(report.problems[0])
+                return {"place": place, "bytes": report.bytes_written, "changed": bool(report.copied)}
+
+            try:
+                self.local_change(f"copy_to_{place}", {"snapshot_id": snapshot.snapshot_id, "place": place}, work)
+            except CodeblueError as error:
+                failed.append(f"{place}: {error.message}")
+        if failed:
+            raise CodeblueError(
+                f"snapshot {snapshot.snapshot_id} is taken, and its copy failed: {'; '.join(failed)}"[:900],
+                f"codeblue snapshot copy {snapshot.snapshot_id} --to DIR, once the place can be written",
+            )
+        return f", copies in {len(places)} other places" if places else ""
 
     # -- databases ---------------------------------------------------------------------------------------------
 
@@ -127,8 +159,10 @@ class ActionModule(StepAction):
             },
         )
         run.store.add_snapshot(snapshot)
+        copied = self._copy(snapshot, arguments) if kept else ""
         said = f"{backup['kind']} base backup {snapshot_id} on {primary.machine}, {_size(size)}"
         said += ", copy in the store" if kept else "; no copy elsewhere: codeblue_snapshot_recipients names nobody"
+        said += copied
         return self._result(snapshot, bool(taken.result.get("changed")) or bool(kept.get("changed")), said)
 
     def _kind_of_backup(
@@ -197,6 +231,7 @@ class ActionModule(StepAction):
         )
         run.store.add_snapshot(snapshot)
         said = f"snapshot {snapshot_id}: {', '.join(levels)}, {kept['files']} files, {_size(kept['size_bytes'])}"
+        said += self._copy(snapshot, arguments)
         return self._result(snapshot, bool(kept["changed"]), said)
 
     def _releases(self, host: HostPlatform) -> dict[str, str | None]:

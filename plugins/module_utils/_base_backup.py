@@ -139,8 +139,8 @@ def base_backup(
     """
     owner = account_of(request.login.os_user)
     make_private_directory(request.destination, owner)
-    with _destination_lock(request.destination, owner) as lock:
-        _remove_incomplete(request.destination)
+    with destination_lock(request.destination, owner) as lock:
+        remove_incomplete(request.destination)
         directory = backup_directory(request.destination, request.backup_id)
         if os.path.lexists(directory):
             raise BadInput("%s exists already" % directory, "give every backup an identifier of its own")
@@ -163,24 +163,6 @@ def base_backup(
         sync_directory(directory)
         sync_directory(request.destination)
     return record
-
-
-def remove_backups(destination: str, keep: t.Collection[str]) -> t.List[str]:
-    """Remove all backups that neither are kept nor carry one that is.
-
-    :return: identifiers of those removed.
-    :raises BadInput: one to be kept is missing; nothing was removed.
-    """
-    needed = {record.backup_id for backup_id in keep for record in backup_chain(destination, backup_id)}
-    with _destination_lock(destination, (os.stat(destination).st_uid, os.stat(destination).st_gid)):
-        removed = [record.backup_id for record in list_backups(destination) if record.backup_id not in needed]
-        # Children first: a crash in between leaves no backup whose parent is gone.
-        for backup_id in reversed(removed):
-            directory = backup_directory(destination, backup_id)
-            os.rename(os.path.join(directory, RECORD_NAME), os.path.join(directory, INCOMPLETE_NAME))
-            shutil.rmtree(directory)
-        sync_directory(destination)
-    return removed
 
 
 def _find_parent(request: BackupRequest, server: t.Mapping[str, t.Any]) -> t.Tuple[t.Optional[BackupRecord], str]:
@@ -316,7 +298,11 @@ def account_of(os_user: t.Optional[str]) -> t.Tuple[int, int]:
 
 
 @contextlib.contextmanager
-def _destination_lock(destination: str, owner: t.Tuple[int, int]) -> t.Iterator[int]:
+def destination_lock(destination: str, owner: t.Tuple[int, int]) -> t.Iterator[int]:
+    """Held by whoever adds backups to a directory or removes them.
+
+    :raises Refused: somebody else does so, and did not end within some seconds.
+    """
     path = os.path.join(destination, _LOCK_NAME)
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
@@ -337,8 +323,8 @@ def _destination_lock(destination: str, owner: t.Tuple[int, int]) -> t.Iterator[
         os.close(lock)
 
 
-def _remove_incomplete(destination: str) -> None:
-    """What a killed backup left behind. The lock is held, so nobody is writing there."""
+def remove_incomplete(destination: str) -> None:
+    """What a killed backup or removal left behind. The lock must be held, so that nobody is writing there."""
     for name in os.listdir(destination):
         directory = os.path.join(destination, name)
         if os.path.lexists(os.path.join(directory, RECORD_NAME)):

@@ -15,7 +15,7 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._errors import B
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_lsn import format_lsn, parse_lsn
 from ansible_collections.codeblue.recovery.plugins.module_utils._postgresql_member import Login
 from ansible_collections.codeblue.recovery.plugins.module_utils._run_command import run_command
-from ansible_collections.codeblue.recovery.plugins.module_utils._snapshot_backup import BackupRecord, first_error
+from ansible_collections.codeblue.recovery.plugins.module_utils._snapshot_backup import first_error
 
 DEFAULT_SEGMENT_BYTES = 16 * 1024 * 1024
 # More than these are not listed one by one.
@@ -95,7 +95,11 @@ class WalArchive:
 
     def segment_name(self, timeline: int, lsn: str) -> str:
         """The segment that a position of the log lies in."""
-        return self._name(timeline, parse_lsn(lsn) // self._segment_bytes)
+        return self._name(timeline, self.segment_number(lsn))
+
+    def segment_number(self, lsn: str) -> int:
+        """The same as a number, on whichever timeline."""
+        return parse_lsn(lsn) // self._segment_bytes
 
     def coverage(self, timeline: int, from_lsn: str, now: t.Optional[float] = None) -> Coverage:
         """How far the log can be replayed on one timeline.
@@ -180,17 +184,3 @@ def verify_wal(
         "the archived log cannot be replayed past %s: %s" % (where, first_error(answer)),
         "recover to a point before it, or take the segment from the primary's pg_wal",
     )
-
-
-def remove_needless_wal(login: Login, archive: WalArchive, oldest: BackupRecord, deadline: Deadline) -> None:
-    """Remove the log that no kept backup needs, by pg_archivecleanup.
-
-    :param oldest: the full backup with the lowest `start_lsn` that is kept.
-    :raises CodeblueError: the tool failed.
-    """
-    first_needed = archive.segment_name(oldest.timeline, oldest.start_lsn)
-    answer = run_command(
-        [login.tool("pg_archivecleanup"), archive.directory, first_needed], deadline, user=login.os_user
-    )
-    if not answer.ok:
-        raise CodeblueError("the archive %s was not cleaned up: %s" % (archive.directory, answer.complaint()))

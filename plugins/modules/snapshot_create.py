@@ -37,6 +37,15 @@ options:
   store:
     description: The store on the controller. By default C($XDG_STATE_HOME/codeblue/snapshots).
     type: path
+  copies:
+    description:
+      - Directories in other places, such as mounts of another site, that get a copy of the snapshot and of what it is
+        built upon. Each piece is read back there and compared.
+      - A place that cannot be written fails the task after the snapshot is in the catalog.
+      - A snapshot of O(kind=emergency) is not copied, so that a recovery does not wait for it.
+    type: list
+    elements: path
+    default: []
   max_rate:
     description: Kilobytes per second that the database may send. No limit when it is left out.
     type: int
@@ -121,6 +130,7 @@ def main() -> None:
             "backup_kind": {"type": "str", "choices": ["auto", "full", "incremental"], "default": "auto"},
             "recipients": {"type": "list", "elements": "str", "default": []},
             "store": {"type": "path"},
+            "copies": {"type": "list", "elements": "path", "default": []},
             "max_rate": {"type": "int"},
             "timeout": {"type": "float", "default": 3600.0},
         }

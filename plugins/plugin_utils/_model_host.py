@@ -26,6 +26,7 @@ MANAGERS = ("supervisor", "systemd")
 MEMBER_ROLES = ("primary", "standby")
 WRITE_PATHS = ("gateway", "direct")
 RELOADS = ("restart", "none")
+ARCHIVE_PRUNERS = ("others", "codeblue")
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ class HostDatabase:
     :param write_paths: every way by which a client can write to the primary.
     :param integrity: by which data corruption is known.
     :param migrations: the tool by which its schema is migrated.
+    :param archive_pruned_by: `codeblue` when nobody else restores from the log archive or prunes it.
     """
 
     bin_dir: str
@@ -110,6 +112,7 @@ class HostDatabase:
     members: Mapping[str, Member]
     integrity: tuple[IntegrityRule, ...] = ()
     migrations: Migrations | None = None
+    archive_pruned_by: str = "others"
 
     @property
     def set_up_as_primary(self) -> Member:
@@ -283,6 +286,7 @@ class _HostReader:
             members=members,
             integrity=tuple(self._integrity_rule(item) for item in values.listed("integrity")),
             migrations=read_migrations(tool, self._inventory_names) if tool is not None else None,
+            archive_pruned_by=values.choice("archive_pruned_by", ARCHIVE_PRUNERS, default="others"),
         )
         if not members:
             values.problem("members", "is missing, name at least the primary")

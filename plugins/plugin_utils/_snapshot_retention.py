@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import typing as t
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._content_store import LOCK_SECONDS, ContentStore
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._content_store_files import sync_directory
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._manifest import SnapshotManifest
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,30 @@ class PruneReport:
     removed_bytes: int
 
 
+class Retained(t.Protocol):
+    """What retention decides about: a snapshot in the store, or a base backup on its machine."""
+
+    @property
+    def snapshot_id(self) -> str: ...
+    @property
+    def service(self) -> str: ...
+    @property
+    def created_at(self) -> str: ...
+    @property
+    def requires(self) -> tuple[str, ...]: ...
+
+
 def choose_kept(
-    manifests: Sequence[SnapshotManifest], policy: RetentionPolicy, now: datetime, proven: Collection[str]
+    manifests: Sequence[Retained],
+    policy: RetentionPolicy,
+    now: datetime,
+    proven: Collection[str],
+    damaged: Collection[str] = (),
 ) -> dict[str, str]:
     """What stays and why.
 
     :param proven: identifiers that a restore test has proven; the last one of each service always stays.
+    :param damaged: identifiers that cannot be restored. They take no place of the newest, unless there is nothing else.
     """
     kept: dict[str, str] = {}
     oldest = now.astimezone(UTC) - timedelta(days=policy.days)
@@ -60,7 +78,8 @@ def choose_kept(
         for manifest in mine:
             if datetime.fromisoformat(manifest.created_at) >= oldest:
                 kept[manifest.snapshot_id] = f"younger than {policy.days:g} days"
-        for manifest in mine[-policy.newest :]:
+        sound = [manifest for manifest in mine if manifest.snapshot_id not in damaged] or mine
+        for manifest in sound[-policy.newest :]:
             kept.setdefault(manifest.snapshot_id, f"among the newest {policy.newest}")
         last_proven = [manifest.snapshot_id for manifest in mine if manifest.snapshot_id in proven][-1:]
         for snapshot_id in last_proven:
@@ -82,6 +101,7 @@ def prune(
     now: datetime,
     proven: Collection[str] = (),
     dry_run: bool = False,
+    damaged: Collection[str] = (),
 ) -> PruneReport:
     """Remove what the policy does not keep, and every object that no snapshot names any more.
 
@@ -93,7 +113,7 @@ def prune(
         store.refuse_when_append_only("prune")
     with store.lock.alone(LOCK_SECONDS):
         manifests = store.manifests()
-        kept = choose_kept(manifests, policy, now, proven)
+        kept = choose_kept(manifests, policy, now, proven, damaged)
         removed = tuple(manifest.snapshot_id for manifest in manifests if manifest.snapshot_id not in kept)
         if dry_run:
             return PruneReport(kept, removed, 0, 0)

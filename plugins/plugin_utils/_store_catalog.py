@@ -159,6 +159,33 @@ class CatalogStore:
                     {"snapshot_id": snapshot_id, "state": state, "summary": summary},
                 )
 
+    def backup_removed(self, snapshot_id: str, run_id: str) -> None:
+        """Retention removed a snapshot's base backup from its machine. A copy in the store stays the snapshot.
+
+        Telling it twice changes nothing, nor does telling it of a backup that the catalog never had.
+
+        :param run_id: the run that removed it.
+        """
+        with self.database.write() as transaction:
+            connection = transaction.connection
+            row = connection.execute(
+                sa.select(snapshots).where(snapshots.c.snapshot_id == snapshot_id).with_for_update()
+            ).one_or_none()
+            meta = json.loads(row.meta) if row is not None else {}
+            if row is None or meta.pop("backup", None) is None:
+                return
+            state = row.state if meta.get("store") or row.state == "deleted" else "deleted"
+            values = {"meta": json.dumps(meta), "state": state, "state_at": utc_now()}
+            if meta.get("store"):
+                values["location"] = bounded(str(meta["store"]), "snapshot.location")
+            connection.execute(snapshots.update().where(snapshots.c.snapshot_id == snapshot_id).values(**values))
+            summary = "base backup removed by retention" + (
+                "; the copy in the store stays" if meta.get("store") else ""
+            )
+            self.ledger.append(
+                connection, run_id, "snapshot_state", {"snapshot_id": snapshot_id, "state": state, "summary": summary}
+            )
+
     @staticmethod
     def _bad_row(connection: sa.Connection, target: str, kind: str, version: str) -> sa.Row[t.Any] | None:
         return connection.execute(

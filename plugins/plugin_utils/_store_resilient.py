@@ -285,6 +285,9 @@ class ResilientStore:
         else:
             self._main().set_snapshot_state(snapshot_id, state, summary)
 
+    def backup_removed(self, snapshot_id: str, run_id: str) -> None:
+        self._on_run(run_id, lambda store: store.backup_removed(snapshot_id, run_id))
+
     def close(self) -> None:
         if self.main is not None:
             self.main.close()

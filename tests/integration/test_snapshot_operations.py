@@ -19,6 +19,7 @@ from clinic_site import Finished, Site, wait_for, watch_journal
 from codeblue.lab.database_faults import kill_member
 
 ROOT = Path(__file__).parents[2]
+DATABASE = "all/children/codeblue_services/children/codeblue_databases/hosts/patient_db/codeblue_host/postgresql"
 RUN_ID = "01K9Z5V6A8T7Q2N4M3R1C0X9YB"
 
 
@@ -165,6 +166,49 @@ def test_a_snapshot_that_was_killed_is_finished_by_its_run_and_taken_once(site: 
     assert [path.stem for path in headers] == [found[0].snapshot_id]
     site.assert_receipts_once(run_id)
     site.verify_record(run_id)
+
+
+@pytest.mark.extended
+def test_base_backups_and_log_that_nobody_needs_are_removed_from_the_machines(site: Site) -> None:
+    site.inventory = site.overlay(
+        {
+            "all/vars/codeblue_snapshot_recipients": None,
+            f"{DATABASE}/archive_pruned_by": "codeblue",
+        }
+    )
+    for options in ((), ("--full",), ()):
+        assert snapshot(site, "create", "--limit", "patient_db", *options).code == 0
+    first, second, step = (each.snapshot_id for each in reversed(site.store().snapshots("patient_db")))
+    place = Path(newest(site, "patient_db").meta["backup"]["destination"])
+    keep = ("--newest", "1", "--days", "0")
+    before = segments(site)
+
+    planned = snapshot(site, "prune-machines", *keep, "--plan")
+    assert planned.code == 0 and "would remove 1 base backups, 2 stay" in planned.out, planned
+    assert backups_in(place) == sorted([first, second, step]) and segments(site)[0] == before[0]
+
+    pruned = snapshot(site, "prune-machines", *keep)
+    assert pruned.code == 0 and "GB free on db1" in pruned.out, pruned
+    assert backups_in(place) == sorted([second, step]), "what the newest one is built upon stays"
+    assert [each.snapshot_id for each in site.store().snapshots("patient_db")] == [step, second]
+    needed = next(each for each in site.store().snapshots("patient_db") if each.snapshot_id == second)
+    start = str(needed.meta["levels"]["database"]["start_lsn"]).partition("/")
+    assert segments(site)[0] == f"00000001{int(start[0], 16):08X}{int(start[2], 16) >> 24:08X}"
+    assert segments(site)[0] > before[0]
+    site.verify_record(next(each for each in site.runs() if each.runbook == "snapshot_retention").run_id)
+    proven = snapshot(site, "prove", "--limit", "patient_db")
+    assert proven.code == 0, proven
+    nothing = snapshot(site, "prune-machines", *keep)
+    assert nothing.code == 0 and nothing.summary["first_action_seconds"] is None, nothing
+
+
+def backups_in(place: Path) -> list[str]:
+    return sorted(path.name for path in place.iterdir() if path.is_dir())
+
+
+def segments(site: Site) -> list[str]:
+    """Whole segments in the log archive, the oldest first."""
+    return sorted(path.name for path in site.lab.layout.archive.iterdir() if len(path.name) == 24)
 
 
 def _keeping(site: Site) -> bool:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyrage
 import pytest
-from ansible_collections.codeblue.recovery.plugins.module_utils._base_backup import remove_backups
+from ansible_collections.codeblue.recovery.plugins.module_utils._backup_retention import (
+    needless_segments,
+    plan_removal,
+    remove_backups,
+    remove_segments,
+)
 from ansible_collections.codeblue.recovery.plugins.module_utils._deadline import Deadline
-from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError, Refused
 from ansible_collections.codeblue.recovery.plugins.module_utils._restore_beside import (
     Beside,
     RestoreRequest,
@@ -30,7 +36,7 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._wal_archive imp
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._content_store import ContentStore
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._manifest import SnapshotManifest
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._snapshot_restore import restore_snapshot
-from snapshot_cluster import Cluster
+from snapshot_cluster import BIN_DIR, Cluster
 
 
 class History:
@@ -345,8 +351,39 @@ def test_tablespaces_are_moved_along(history: History) -> None:
 def test_retention_keeps_what_carries_a_kept_backup(history: History) -> None:
     cluster = history.cluster
     cluster.backup("full-5")
-    assert "full-5" in remove_backups(str(cluster.backups), ["incr-2"])
-    assert [record.backup_id for record in list_backups(str(cluster.backups))] == ["full-1", "incr-2"]
-    with pytest.raises(BadInput):
-        remove_backups(str(cluster.backups), ["nowhere"])
-    assert len(list_backups(str(cluster.backups))) == 2
+    place = str(cluster.backups)
+    everything = [record.backup_id for record in list_backups(place)]
+    for wrong in (["full-1"], everything):
+        with pytest.raises(Refused):
+            remove_backups(place, wrong)
+        assert [record.backup_id for record in list_backups(place)] == everything
+    assert plan_removal(place, everything, others_elsewhere=True).kept == ()
+    # A removal that was cut off right after its rename: no backup any more, and swept by the next one.
+    half = cluster.backups / "full-5"
+    (half / "backup.json").rename(half / "incomplete")
+    removal = remove_backups(place, [each for each in everything if each not in ("full-1", "incr-2")])
+    assert "full-5" not in [record.backup_id for record in removal.removed]
+    assert [record.backup_id for record in list_backups(place)] == ["full-1", "incr-2"] and not half.exists()
+    assert remove_backups(place, ["full-5"]).removed == ()
+
+
+def test_log_goes_up_to_the_oldest_backup_as_pg_archivecleanup_tells_it(history: History) -> None:
+    cluster = history.cluster
+    cluster.backup("full-6")
+    cluster.archive_now()
+    record = read_record(str(cluster.backups), "full-6")
+    archive = WalArchive(str(cluster.archive), record.segment_bytes)
+    first = archive.segment_name(record.timeline, record.start_lsn)
+    told = subprocess.run(
+        [BIN_DIR / "pg_archivecleanup", "-n", cluster.archive, first], capture_output=True, text=True, check=True
+    )
+    needless = needless_segments(archive, record.start_lsn)
+    assert needless
+    assert {Path(line).name for line in told.stdout.split()} == {segment.name for segment in needless}
+    others = {path.name for path in cluster.archive.iterdir()} - {segment.name for segment in needless}
+    assert remove_segments(archive, needless) == sum(segment.bytes for segment in needless)
+    # Gone already, as on a directory that two machines share.
+    assert remove_segments(archive, needless) == 0
+    assert {path.name for path in cluster.archive.iterdir()} == others
+    beside = restore(history, RecoveryTarget("latest"), backup_id="full-6")
+    beside.stop()

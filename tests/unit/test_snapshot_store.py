@@ -25,6 +25,7 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._snapshot_swap i
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._content_store import ContentStore
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._manifest import SnapshotManifest
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._recipients import Identity, Recipients
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._snapshot_copy import copy_snapshots
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._snapshot_restore import (
     restore_in_place,
     restore_snapshot,
@@ -540,6 +541,10 @@ def test_retention_keeps_the_newest_the_young_the_proven_and_what_they_need(keys
     assert len(choose_kept(old, RetentionPolicy(10, 30), now, [])) == 10
     chained = [*old[:-1], replace(old[-1], requires=(old[3].snapshot_id,))]
     assert old[3].snapshot_id in choose_kept(chained, RetentionPolicy(1, 30), now, [])
+    # Damaged ones take no place of the newest, unless there is nothing else.
+    ids = [manifest.snapshot_id for manifest in old]
+    assert set(choose_kept(old, RetentionPolicy(1, 30), now, [], ids[20:])) == {ids[19]}
+    assert set(choose_kept(old, RetentionPolicy(1, 30), now, [], ids)) == {ids[-1]}
 
 
 def test_prune_removes_what_nobody_needs_and_nothing_else(keys: Keys, tmp_path: Path) -> None:
@@ -632,3 +637,65 @@ def test_a_file_that_never_rests_is_refused_or_allowed(keys: Keys, tmp_path: Pat
         stop.set()
         thread.join()
     assert verify_snapshot(keys.reader(), manifest.snapshot_id).ok
+
+
+# -- copies ----------------------------------------------------------------------------------------------------
+
+
+def test_a_copy_is_whole_needs_no_key_and_goes_on_where_it_was_cut_off(keys: Keys, tmp_path: Path) -> None:
+    store, root = keys.init(), tmp_path / "tree"
+    root.mkdir()
+    first, second = _two_snapshots(store, root)
+    place = tmp_path / "elsewhere" / "copy"
+    # Nobody who copies has a key of the writer's.
+    source = ContentStore.open(store.path, naming_key_file=tmp_path / "nobody.key")
+    report = copy_snapshots(source, place, [first.snapshot_id])
+    assert report.copied == (first.snapshot_id,) and report.problems == () and report.bytes_written
+    # Cut off: pieces are there, the header is not.
+    for name in sorted(second.objects)[:1]:
+        target = place / "objects" / name[:2] / name
+        target.write_bytes(b"half")
+    again = copy_snapshots(source, place)
+    assert again.copied == (second.snapshot_id,) and again.there == 1
+    assert copy_snapshots(source, place).copied == ()
+    copy = ContentStore.open(place, identity=keys.identity, naming_key_file=tmp_path / "reader.key")
+    for manifest in (first, second):
+        assert verify_snapshot(copy, manifest.snapshot_id, digest=manifest.digest).ok
+    restored = restore_snapshot(copy, second.snapshot_id, "configuration", tmp_path / "restored")
+    assert restored.files and picture(tmp_path / "restored") == picture(root)
+
+
+def test_what_is_damaged_is_not_copied_and_a_copy_is_no_place_for_another_store(keys: Keys, tmp_path: Path) -> None:
+    store, root = keys.init(), tmp_path / "tree"
+    root.mkdir()
+    first, second = _two_snapshots(store, root)
+    alone = sorted(second.objects - first.objects)[0]
+    damaged = store.objects.path_of(alone)
+    damaged.chmod(0o600)
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    report = copy_snapshots(store, tmp_path / "copy")
+    assert report.copied == (first.snapshot_id,)
+    assert len(report.problems) == 1 and alone in report.problems[0]
+    other = Keys(_made(tmp_path / "other"))
+    other.init()
+    with pytest.raises(BadInput):
+        copy_snapshots(store, other.store_path)
+    with pytest.raises(BadInput):
+        copy_snapshots(store, store.path)
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "letter.txt").write_text("not yours")
+    with pytest.raises(BadInput):
+        copy_snapshots(store, tmp_path / "used")
+
+
+def _two_snapshots(store: ContentStore, root: Path) -> tuple[SnapshotManifest, SnapshotManifest]:
+    dice = random.Random(7)
+    (root / "shared").write_bytes(dice.randbytes(3 * CHUNK + 17))
+    first = take(store, root)
+    (root / "more").write_bytes(dice.randbytes(2 * CHUNK))
+    return first, take(store, root)
+
+
+def _made(path: Path) -> Path:
+    path.mkdir()
+    return path

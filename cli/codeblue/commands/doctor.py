@@ -35,8 +35,9 @@ def command(inventory: tuple[str, ...], reach: bool, criteria: bool | None, clos
 
     Versions, the collection and stale copies of it, cards, the state store, keys, spool, outbox, anchors, notices of
     breaches, runs that were left open. With -i also the inventory, which keys it lacks for which runbook or operation
-    and what those cannot do without them, and the criteria of all runbooks over its checks: which runbook would be
-    called for now. Nothing is changed; what is seen is kept for criteria over minutes.
+    and what those cannot do without them, snapshots that are overdue or not copied, and the criteria of all runbooks
+    over its checks: which runbook would be called for now. Nothing is changed; what is seen is kept for criteria over
+    minutes.
 
     \b
     codeblue doctor -i production.yml --reach
@@ -84,7 +85,7 @@ def _findings(
     missed: list[Lack],
 ) -> Iterator[Finding]:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._inventory_needs import lacks
-    from codeblue.doctor import breaches, installation, state
+    from codeblue.doctor import breaches, installation, snapshots, state
     from codeblue.doctor import inventory as inventories
     from codeblue.doctor.criteria import criteria_findings, evaluate_criteria, load_own_cards
     from codeblue.doctor.finding import Finding
@@ -119,6 +120,8 @@ def _findings(
             yield from inventories.check_reach(sources, here)
             if any(each.host is not None for each in look.services.values()):
                 yield from inventories.check_secrets(sources, here)
+        if look.services and store.main is not None:
+            yield from snapshots.check_snapshots(store.main, look.services, look.variables)
         if look.services and criteria is not False:
             for each in evaluate_criteria(load_own_cards(), look.services, sources):
                 if isinstance(each, Finding):

@@ -178,13 +178,48 @@ def restore(
 def prune(newest: int, days: float, dry_run: bool, store: Path | None, as_json: bool) -> None:
     """Remove from the store what retention does not keep. The last proven snapshot of a service always stays.
 
-    Base backups on their machines are left there, and named.
+    Base backups on their machines are left there, and named; see prune-machines.
 
     Example: codeblue snapshot prune --dry-run
     """
     from codeblue.snapshots.prune import prune as prune_store
 
     prune_store(newest, days, dry_run, store, as_json)
+
+
+@command.command()
+@click.argument("snapshot", required=False)
+@click.option("--to", "place", type=click.Path(path_type=Path), required=True, help="A copy, or a new directory.")
+@_store_option
+@json_option
+def copy(snapshot: str | None, place: Path, store: Path | None, as_json: bool) -> None:
+    """Copy snapshots of the store into another place, with all that they are built upon.
+
+    SNAPSHOT is an id; without it all that the copy lacks are copied. No key is needed: pieces are copied encrypted,
+    read back there and compared. What is damaged is not copied, is named, and ends with 1. A copy is a store of its
+    own, which restore reads with --store.
+
+    Example: codeblue snapshot copy --to /mnt/second-site/snapshots
+    """
+    from codeblue.snapshots.copy import copy as copy_to
+
+    copy_to(snapshot, place, store, as_json)
+
+
+@command.command(name="prune-machines")
+@click.option("--newest", type=click.IntRange(1, 10000), default=10, show_default=True, help="So many stay.")
+@click.option("--days", type=click.FloatRange(0), default=30.0, show_default=True, help="Younger ones stay.")
+@_runner_options
+def prune_machines(newest: int, days: float, plan: bool, as_json: bool, **options: t.Any) -> int:
+    """Remove base backups from the machines of databases that retention does not keep.
+
+    What a kept backup is built upon stays, the last proven one too. Archived log that no kept backup needs goes where
+    the inventory says archive_pruned_by: codeblue.
+
+    Example: codeblue snapshot prune-machines -i production.yml --plan
+    """
+    settings = {"codeblue_snapshot_keep_newest": newest, "codeblue_snapshot_keep_days": days}
+    return _run("snapshot_retention", plan, as_json, settings, options)
 
 
 @command.command()

@@ -18,21 +18,24 @@ from codeblue.state_output import json_line, summary_line
 def prune(newest: int, days: float, dry_run: bool, store_path: Path | None, as_json: bool) -> None:
     """Remove what the policy does not keep.
 
+    The catalog follows the store that it names; a copy of it is pruned without a word there.
+
     :raises Refused: the store is append-only or in use.
     :raises CodeblueError: a header is damaged, so that nothing can be removed safely.
     """
     catalog = open_store()
     known = {snapshot.snapshot_id: snapshot for snapshot in catalog.snapshots()}
     proven = {snapshot_id for snapshot_id, snapshot in known.items() if snapshot.state == "proven"}
+    damaged = {snapshot_id for snapshot_id, snapshot in known.items() if snapshot.state == "corrupt"}
     store = ContentStore.open(store_path or store_directory(None))
-    report = prune_content(store, RetentionPolicy(newest, days), datetime.now(UTC), proven, dry_run)
+    report = prune_content(store, RetentionPolicy(newest, days), datetime.now(UTC), proven, dry_run, damaged)
     left = []
     for snapshot_id in report.removed:
         snapshot = known.get(snapshot_id)
         place = BackupPlace.of(snapshot) if snapshot is not None else None
         if place is not None:
             left.append(f"{place.machine}:{place.destination}/{place.backup_id}")
-        if snapshot is not None and not dry_run:
+        if snapshot is not None and not dry_run and snapshot.meta.get("store") == str(store.path):
             catalog.set_snapshot_state(snapshot_id, "deleted", "removed by retention")
         if as_json:
             json_line("removed", snapshot=snapshot_id, service=snapshot.target if snapshot else None, dry_run=dry_run)
@@ -44,7 +47,7 @@ def prune(newest: int, days: float, dry_run: bool, store_path: Path | None, as_j
         )
         return
     for path in left:
-        click.echo(f"a base backup is still there: {path}")
+        click.echo(f"a base backup is still there: {path}; see codeblue snapshot prune-machines")
     click.echo(
         f"{len(report.removed)} removed, {len(report.kept)} kept, {report.removed_bytes / 1_000_000:.1f} MB freed"
     )
