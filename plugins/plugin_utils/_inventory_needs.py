@@ -292,6 +292,8 @@ OPERATION_NEEDS: dict[str, tuple[Need, ...]] = {
     ),
     "snapshot_verification": (),
     "snapshot_proof": (),
+    # A member without a directory for backups has none to remove.
+    "snapshot_retention": (),
 }
 
 

@@ -114,7 +114,7 @@ class Supervisor:
             raise CodeblueError("supervisord ended at once", f"see {self._layout.supervisor_log}")
         return launched
 
-    def wait_ready(self, seconds: float = 10.0) -> None:
+    def wait_ready(self, seconds: float = 30.0) -> None:
         deadline = time.monotonic() + seconds
         while True:
             try:
