@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from ansible_collections.codeblue.recovery.plugins.module_utils._duration import parse_duration
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._detection import dependents_of
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._gateway_changes import server_changes
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._gateway_changes import gateway_look, server_changes
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._health_gate import HealthGate, ramp_for
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineCall
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import Gateway
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._ramp import (
     STEPS,
@@ -25,7 +24,6 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._ramp import (
 )
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Change, StepAction
 
-_LOOK_SECONDS = 15.0
 _BACK = "weights_back"
 _LARGEST = 256
 
@@ -103,12 +101,7 @@ class ActionModule(StepAction):
         """The weights before the first step, which a run that is taken up finds in its journal."""
 
         def look(_run: t.Any = None) -> dict[str, t.Any]:
-            changes = [{"backend": gateway.backend, "server": gateway.servers[name], "weight": 0} for name in final]
-            arguments = {"socket": gateway.socket, "changes": changes}
-            call = MachineCall(
-                gateway.machine, "codeblue.recovery.haproxy_server", arguments, _LOOK_SECONDS, check_mode=True
-            )
-            seen = self.look([call])[0].result_or_raise()["before"]
+            seen = self.look([gateway_look(gateway, final)])[0].result_or_raise()["before"]
             found = {name: seen[f"{gateway.backend}/{gateway.servers[name]}"] for name in final}
             # A server that is taken out has no traffic, whatever its weight says.
             weights = {name: int(each["weight"]) if each["state"] == "ready" else 0 for name, each in found.items()}

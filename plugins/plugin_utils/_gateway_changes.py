@@ -5,10 +5,33 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineCall
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import Gateway
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Change
+
+_LOOK_SECONDS = 20.0
+
+
+def gateway_look(gateway: Gateway, names: Iterable[str] | None = None) -> MachineCall:
+    """Look at servers; what they are is `before` of the answer, by `backend/server`.
+
+    :param names: members or instances; all of them by default.
+    """
+    # The module wants to be told a state. In check mode it only looks.
+    changes = [
+        {"backend": gateway.backend, "server": gateway.servers[name], "state": "ready"}
+        for name in (gateway.servers if names is None else names)
+        if name in gateway.servers
+    ]
+    return MachineCall(
+        gateway.machine,
+        "codeblue.recovery.haproxy_server",
+        {"socket": gateway.socket, "changes": changes},
+        _LOOK_SECONDS,
+        check_mode=True,
+    )
 
 
 def gateway_change(

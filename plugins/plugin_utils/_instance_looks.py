@@ -8,6 +8,7 @@ import typing as t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._gateway_changes import gateway_look
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._instance_probe import InstanceProbe, probe_of
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineAnswer, MachineCall
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
@@ -132,12 +133,7 @@ def first_calls(service: Service, probes: Mapping[str, MachineCall]) -> dict[str
         if name in probes:
             calls[question_name(PROBE, name)] = probes[name]
     if host.gateway is not None:
-        gateway = host.gateway
-        changes = [{"backend": gateway.backend, "server": server, "weight": 0} for server in gateway.servers.values()]
-        arguments = {"socket": gateway.socket, "changes": changes}
-        calls["gateway"] = MachineCall(
-            gateway.machine, _COLLECTION + "haproxy_server", arguments, _LOOK_SECONDS, check_mode=True
-        )
+        calls["gateway"] = gateway_look(host.gateway)
     return calls
 
 

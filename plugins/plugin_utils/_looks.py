@@ -22,6 +22,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_looks
     MemberLook,
     member_look,
 )
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._gateway_changes import gateway_look
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import (
     Batch,
     MachineAnswer,
@@ -246,11 +247,7 @@ def _first_questions(target: str, host: HostPlatform) -> list[_Question]:
 def _further_questions(target: str, host: HostPlatform) -> list[_Question]:
     found = []
     if host.gateway is not None:
-        changes = [{"backend": host.gateway.backend, "server": server} for server in host.gateway.servers.values()]
-        arguments = {"socket": host.gateway.socket, "changes": changes}
-        found.append(
-            _question(target, "gateway", host.gateway.machine, host.gateway.machine, "haproxy_server", arguments)
-        )
+        found.append(_Question(target, "gateway", host.gateway.machine, gateway_look(host.gateway)))
     for role, credential in host.credentials.items():
         for consumer in credential.consumers:
             call = MachineCall(

@@ -9,7 +9,7 @@ import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import HttpCheck
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._gateway_changes import gateway_change
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._gateway_changes import gateway_look
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineAnswer, MachineCall
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import Gateway, Instance
@@ -19,7 +19,6 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action imp
 #: What a person accepts when a clinical service is cut off from its users.
 ACCEPTANCE = "clinical_isolation"
 _SECONDS = 15.0
-_LOOK_SECONDS = 10.0
 _STOP_SECONDS = 15.0
 
 
@@ -139,15 +138,7 @@ def states_before(
     gateway: Gateway, machines: Sequence[str], look: Callable[[Sequence[MachineCall]], list[MachineAnswer]]
 ) -> dict[str, str]:
     """Instance to what its server in the gateway is now: ready, drain or maint."""
-    change = gateway_change(gateway, dict.fromkeys(machines, "maint"), "look")
-    call = MachineCall(
-        gateway.machine,
-        "codeblue.recovery.haproxy_server",
-        dict(change.arguments),
-        _LOOK_SECONDS,
-        check_mode=True,
-    )
-    before = look([call])[0].result_or_raise()["before"]
+    before = look([gateway_look(gateway, machines)])[0].result_or_raise()["before"]
     return {
         name: str(before[f"{gateway.backend}/{gateway.servers[name]}"]["state"])
         for name in machines

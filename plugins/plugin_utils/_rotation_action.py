@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError, Refused
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._gateway_changes import gateway_change
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._gateway_changes import gateway_change, gateway_look
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._instance_probe import (
     InstanceProbe,
     probe_calls,
@@ -290,7 +290,7 @@ class RotationAction(StepAction):
     def _look_at_gateways(self, every: Mapping[str, Service]) -> dict[str, t.Any]:
         gateways = [each.require_host().gateway for each in every.values()]
         states: dict[str, dict[str, bool]] = {}
-        for answer in self.look([_gateway_look(each) for each in gateways if each is not None]):
+        for answer in self.look([gateway_look(each) for each in gateways if each is not None]):
             for name, seen in answer.result_or_raise()["before"].items():
                 ready = seen["state"] == "ready"
                 serves = ready and (not seen.get("checked") or str(seen["status"]).startswith("UP"))
@@ -303,7 +303,7 @@ class RotationAction(StepAction):
         gateways = list({each.backend: each for place in places if (each := place.gateway) is not None}.values())
         names = {_server(t.cast("Gateway", place.gateway), place.machine) for place in places}
         while True:
-            answers = self.look([_gateway_look(gateway) for gateway in gateways])
+            answers = self.look([gateway_look(gateway) for gateway in gateways])
             seen = {name: each for answer in answers for name, each in answer.result_or_raise()["before"].items()}
             if not any(seen[name]["sessions"] for name in names) or time.monotonic() >= deadline:
                 return
@@ -361,15 +361,3 @@ def _places(consumers: Iterable[Consumer], every: Mapping[str, Service]) -> list
 
 def _server(gateway: Gateway, name: str) -> str:
     return f"{gateway.backend}/{gateway.servers[name]}"
-
-
-def _gateway_look(gateway: Gateway) -> MachineCall:
-    # A state has to be given; in check mode it is only looked at.
-    changes = [{"backend": gateway.backend, "server": server, "state": "ready"} for server in gateway.servers.values()]
-    return MachineCall(
-        gateway.machine,
-        "codeblue.recovery.haproxy_server",
-        {"socket": gateway.socket, "changes": changes},
-        _READ_SECONDS,
-        check_mode=True,
-    )
