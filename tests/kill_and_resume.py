@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import load_card
 from clinic_site import Finished, SeenStep, Site, finish, wait_for, watch_journal
+from codeblue.drill.clinic import Clinic
 from codeblue.lab.faults import all_faults
 from codeblue.runner.collection import own_runbooks
 
@@ -99,10 +100,16 @@ def prepare(site: Site, fault: str) -> None:
         assert taken.code == 0, taken.err
 
 
+def strike(site: Site, fault: str) -> None:
+    """Break, and wait until a check fails: a run that is faster than the fault finds nothing to do."""
+    site.lab.break_(fault)
+    wait_for(Clinic(site.lab).failing_checks, _STEP_SECONDS, f"failing checks after {fault}", pause=0.1)
+
+
 def recover(site: Site, fault: str) -> Finished:
     """Break and recover without a kill."""
     prepare(site, fault)
-    site.lab.break_(fault)
+    strike(site, fault)
     return site.run(RUNBOOKS[fault])
 
 
@@ -113,7 +120,7 @@ def kill_and_resume(site: Site, fault: str, kill: Kill) -> Resumed:
     """
     prepare(site, fault)
     known = tuple(run.run_id for run in site.runs())
-    site.lab.break_(fault)
+    strike(site, fault)
     return interrupt_and_resume(site, RUNBOOKS[fault], kill, known)
 
 

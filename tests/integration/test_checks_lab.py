@@ -26,7 +26,7 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._process_manager
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import load_card
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_runner import Confirmation, confirm
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import CheckResult, PostgresqlCheck, plan_checks
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._criteria import Observations, confirmation_profile
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._criteria import confirmation_profile
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._criteria_evaluation import evaluate, fires
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_looks import (
     Findings,
@@ -38,6 +38,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_postg
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service, load_services
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import HostDatabase
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import Member as InventoryMember
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._observations import Observations
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._recovery_order import order_of_hosts
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._validation import validate
 from codeblue.lab import Lab, processes
@@ -112,10 +113,10 @@ class Clinic:
             for consumer in credential.consumers:
                 secret = Path(consumer.secret_file).read_text(encoding="utf-8").strip()
                 try:
+                    # The file holds the login and its password, as libpq reads them.
                     psycopg.connect(
-                        host=way.address, port=way.port, dbname=way.database, user=role, password=secret,
-                        connect_timeout=2,
-                    ).close()  # fmt: skip
+                        secret, host=way.address, port=way.port, dbname=way.database, connect_timeout=2
+                    ).close()
                     found.append(LoginLook(role, consumer.machine, True))
                 except psycopg.OperationalError as error:
                     refused = "password authentication failed" in str(error)

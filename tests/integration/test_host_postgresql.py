@@ -158,11 +158,19 @@ def test_a_server_without_a_place_for_anybody_is_asked_again(shared: Cluster) ->
         connection.close()
 
 
+def _until_logged(cluster: Cluster, text: str) -> None:
+    """The server's log is written by a process of its own."""
+    deadline = time.monotonic() + 10.0
+    while text not in cluster.log("db1").read_text():
+        assert time.monotonic() < deadline, text
+        time.sleep(0.05)
+
+
 def test_password_by_verifier_leaves_no_trace(shared: Cluster) -> None:
     shared.sql("db1", f"CREATE ROLE auth_app LOGIN PASSWORD '{PASSWORD}'")
     held = _idle(shared, "auth_app", 2)
     shared.sql("db1", "SELECT 'statements are logged'")
-    assert "statements are logged" in shared.log("db1").read_text()
+    _until_logged(shared, "statements are logged")
     verifier = scram_verifier("a-new-password")
     arguments = {**shared.login("db1"), "role": "auth_app", "verifier": verifier, "end_sessions": True}
     assert run_module("postgresql_set_password", arguments, check=True).result["changed"]
@@ -171,6 +179,8 @@ def test_password_by_verifier_leaves_no_trace(shared: Cluster) -> None:
     assert outcome.result["sessions_ended"] == 2
     keys = verifier.split("$")[2]
     assert keys not in outcome.output
+    shared.sql("db1", "SELECT 'all before is logged'")
+    _until_logged(shared, "all before is logged")
     assert keys not in shared.log("db1").read_text()
     assert all(keys not in path.read_text() for path in (shared.root / "locks").rglob("*.jsonl"))
     shared.connect("db1", user="auth_app", password="a-new-password").close()

@@ -672,7 +672,8 @@ def test_what_is_damaged_is_not_copied_and_a_copy_is_no_place_for_another_store(
     alone = sorted(second.objects - first.objects)[0]
     damaged = store.objects.path_of(alone)
     damaged.chmod(0o600)
-    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     report = copy_snapshots(store, tmp_path / "copy")
     assert report.copied == (first.snapshot_id,)
     assert len(report.problems) == 1 and alone in report.problems[0]

@@ -121,13 +121,13 @@ class Clinic:
 
 
 def _settings_left(lab: Lab, member: str) -> list[str]:
-    """What a recovery set for roles and databases; the lab itself sets nothing there."""
+    """What a recovery set for roles and databases; the lab itself only lets second logins act as their role."""
     with lab.parts.postgresql.connect(member) as connection:
         limited = connection.execute("select rolname, rolconnlimit from pg_roles where rolconnlimit <> -1").fetchall()
         set_for = connection.execute("select unnest(setconfig) from pg_db_role_setting").fetchall()
     return [
         *(f"role {role} is limited to {limit} connections" for role, limit in limited),
-        *(f"{setting} is set for a role or database" for (setting,) in set_for),
+        *(f"{setting} is set for a role or database" for (setting,) in set_for if not setting.startswith("role=")),
     ]
 
 

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 # Two members of 30 MB, their WAL of up to 256 MB each, the archive, logs, and a copy of PostgreSQL where needed.
 _NEEDED_BYTES = 800_000_000
+# A process that was just ended may leave a last file in a directory that is being removed.
+_REMOVALS = 20
+_REMOVAL_PAUSE = 0.05
 
 
 @dataclass(frozen=True)
@@ -275,11 +278,24 @@ class Lab:
             if entry == self.layout.state_file:
                 continue
             if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
+                _remove_tree(entry)
             else:
                 entry.unlink()
         self.layout.state_file.unlink()
         self.layout.root.rmdir()
+
+
+def _remove_tree(directory: Path) -> None:
+    """Remove a directory, even while a process that was just ended still leaves a last file in it."""
+    for _ in range(_REMOVALS):
+        try:
+            shutil.rmtree(directory)
+            return
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
+            time.sleep(_REMOVAL_PAUSE)
+    shutil.rmtree(directory)
 
 
 def _build(parts: Parts, launch_supervisord: Callable[[], None]) -> None:

@@ -17,23 +17,30 @@ _REFUSED_LOGIN = "28P01"
 
 
 class LookupModule(LookupBase):
-    """As the administrator by `passfile`, or as anybody by `password_file`."""
+    """As the administrator by `passfile`, as anybody by `password_file`, or as a consumer by its `conninfo_file`.
+
+    What the clinic's services hold is a connection string as libpq reads it, with the login and its password.
+    """
 
     def run(self, terms: list[str], variables: t.Any = None, **options: t.Any) -> list[list[t.Any]]:
         login: dict[str, t.Any] = {
             "host": "127.0.0.1",
             "port": int(options["port"]),
             "dbname": str(options.get("database", "clinic")),
-            "user": str(options["user"]),
             "connect_timeout": 3,
             "autocommit": True,
         }
+        known = ""
+        if "user" in options:
+            login["user"] = str(options["user"])
+        if "conninfo_file" in options:
+            known = Path(str(options["conninfo_file"])).read_text(encoding="utf-8").strip()
         if "passfile" in options:
             login["passfile"] = str(options["passfile"])
         if "password_file" in options:
             login["password"] = Path(str(options["password_file"])).read_text(encoding="utf-8").strip()
         try:
-            with psycopg.connect(**login) as connection:
+            with psycopg.connect(known, **login) as connection:
                 return [list(row) for row in connection.execute(str(terms[0]).encode()).fetchall()]
         except psycopg.Error as error:
             # A refused login carries no SQLSTATE in the client's library.
