@@ -10,6 +10,7 @@ import http.client
 import json
 import time
 import typing as t
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from ansible.plugins.lookup import LookupBase
@@ -18,16 +19,18 @@ _SECONDS = 5.0
 
 
 class LookupModule(LookupBase):
-    """One answer for each URL; with `json` the request is a POST, with `token` one of somebody who has logged in."""
+    """One answer for each URL; with `json` the request is a POST, with `key_file` one that carries an API key."""
 
     def run(self, terms: list[str], variables: t.Any = None, **options: t.Any) -> list[dict[str, t.Any]]:
-        return [_ask(str(term), options.get("json"), str(options.get("token", ""))) for term in terms]
+        headers = {"Content-Type": "application/json"}
+        if "key_file" in options:
+            headers["X-Api-Key"] = Path(str(options["key_file"])).read_text(encoding="utf-8").strip()
+        return [_ask(str(term), options.get("json"), headers) for term in terms]
 
 
-def _ask(url: str, body: t.Any, token: str) -> dict[str, t.Any]:
+def _ask(url: str, body: t.Any, headers: dict[str, str]) -> dict[str, t.Any]:
     place = urlsplit(url)
     connection = http.client.HTTPConnection(str(place.hostname), place.port, timeout=_SECONDS)
-    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
     started = time.monotonic()
     try:
         connection.request(
