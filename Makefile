@@ -84,11 +84,12 @@ integration: setup
 # What is measured runs alone, and last, so that its closing line ends the output.
 pytest: setup
 	pytest -n $(JOBS) --dist loadfile -m 'not alone and not extended'
-	pytest -m alone
+	pytest -m 'alone and not extended'
 
 # The side ways of each runbook: gates that close, kills at chosen steps, what others put back. Some twenty minutes.
 extended: setup
-	pytest -n $(JOBS) --dist loadfile -m extended
+	pytest -n $(JOBS) --dist loadfile -m 'extended and not alone'
+	pytest -m 'extended and alone'
 
 build: setup
 	rm -rf dist

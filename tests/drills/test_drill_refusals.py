@@ -149,6 +149,7 @@ def test_a_lab_of_its_own_is_started_and_stopped_also_when_interrupted(own_direc
     assert ended.summary["drills"] == 1
 
 
+@pytest.mark.extended
 def test_a_lab_that_cannot_be_brought_back_is_made_anew_for_the_drills_that_are_left(own_directory: Path) -> None:
     process = subprocess.Popen(
         [

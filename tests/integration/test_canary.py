@@ -122,7 +122,7 @@ def test_no_canary_is_left_behind_when_a_step_fails(site: Site) -> None:
     assert traces(site, words, since, finished) == []
 
 
-@pytest.mark.parametrize("number", [0, 2])
+@pytest.mark.parametrize("number", [0, pytest.param(2, marks=pytest.mark.extended)])
 def test_no_canary_is_left_behind_after_a_kill(site: Site, number: int) -> None:
     since = time.time() - 1
     words = [canary(name) for name in ("host", "group", "environment", "extra")]

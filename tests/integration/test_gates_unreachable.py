@@ -117,7 +117,7 @@ def test_a_primary_whose_machine_is_gone_and_may_take_writes_is_not_replaced(sit
 
 
 @pytest.mark.parametrize("way", ["codeblue", "ansible-playbook"])
-@pytest.mark.parametrize("runbook", [RUNBOOK, "complete_system_outage"])
+@pytest.mark.parametrize("runbook", [RUNBOOK, pytest.param("complete_system_outage", marks=pytest.mark.extended)])
 def test_when_no_machine_answers_the_run_is_closed(site: Site, runbook: str, way: str) -> None:
     site.lab.break_("complete_outage" if runbook != RUNBOOK else "primary_dead")
     without(site, "db1", "db2", "lb1", "app1", "app2")
