@@ -82,6 +82,10 @@ def test_the_root_is_found_and_only_it_is_ended(cluster: Cluster) -> None:
     assert not again["changed"] and again["already_done"]
     second = run_module("postgresql_end_blocker", {**arguments, "step": cluster.step("end2")}).result
     assert not second["changed"]
+    cluster.supervisor("restart", "db1")
+    cluster.wait_for("db1", "true")
+    guards = cluster.sql("db1", "SELECT unnest(setconfig) FROM pg_db_role_setting JOIN pg_roles ON oid = setrole")
+    assert [each[0] for each in guards if "30s" in each[0]], "a restart of the server keeps the guard"
     undo = {**cluster.login("db1"), "state": "released", "guards": done["undo"], "step": cluster.step("undo")}
     assert run_module("postgresql_end_blocker", undo).result["changed"]
     assert not run_module("postgresql_end_blocker", {**undo, "step": cluster.step("undo2")}).result["changed"]

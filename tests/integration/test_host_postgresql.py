@@ -209,6 +209,38 @@ def test_read_only_and_back(shared: Cluster) -> None:
     held.close()
 
 
+def test_limits_and_read_only_survive_a_restart_of_the_server(shared: Cluster) -> None:
+    shared.sql("db1", f"CREATE ROLE audit LOGIN PASSWORD '{PASSWORD}'")
+    shared.sql("db1", "CREATE DATABASE ward")
+    capping = {**shared.login("db1"), "users": ["audit"], "idle_seconds": 0, "connection_limit": 2}
+    capped = run_module("postgresql_end_sessions", {**capping, "step": shared.step()}).result
+    stopping = {**shared.login("db1", database="ward"), "name": "ward"}
+    stopped = run_module("postgresql_read_only", {**stopping, "state": "read_only", "step": shared.step()}).result
+    assert capped["changed"] and stopped["changed"]
+    before = shared.postmaster_pid("db1")
+    shared.supervisor("restart", "db1")
+    shared.wait_for("db1", "true")
+    assert shared.postmaster_pid("db1") != before
+
+    held = _idle(shared, "audit", 2)
+    with pytest.raises(psycopg.OperationalError, match="too many connections for role"):
+        _idle(shared, "audit", 1)
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        shared.sql("db1", "CREATE TABLE t (n int)", dbname="ward")
+    assert not run_module("postgresql_end_sessions", {**capping, "idle_seconds": 60, "step": shared.step()}).result[
+        "changed"
+    ]
+
+    for connection in held:
+        connection.close()
+    released = {"state": "released", "limits": capped["undo"], "step": shared.step()}
+    assert run_module("postgresql_end_sessions", {**shared.login("db1"), **released}).result["changed"]
+    back = {"state": "restored", "previous": stopped["undo"], "step": shared.step()}
+    assert run_module("postgresql_read_only", {**stopping, **back}).result["changed"]
+    shared.sql("db1", "CREATE TABLE t (n int)", dbname="ward")
+    shared.wait_until_in_step()
+
+
 # -- the way of a dead primary ---------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -18,6 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.codeblue.recovery.plugins.module_utils._deadline import Deadline
+from ansible_collections.codeblue.recovery.plugins.module_utils._process_hold import HoldRecord, hold, release
+from ansible_collections.codeblue.recovery.plugins.module_utils._process_systemd import SystemdUnit
 from host_cluster import free_port, run_module
 
 _SUPERVISORD = """
@@ -59,6 +63,29 @@ class Manager:
     root: Path
     port: int
     number: int = 0
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start supervisord, as a start of the machine would."""
+        config = self.root / "supervisord.conf"
+        config.write_text(_SUPERVISORD.format(root=self.root, python=sys.executable, port=self.port))
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(config)],
+            stdout=subprocess.DEVNULL,
+            cwd="/",
+        )
+        end = time.monotonic() + 10
+        while not (self.root / "supervisor.sock").exists() and time.monotonic() < end:
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(timeout=20)
+
+    def state(self, name: str) -> str:
+        """As supervisord says it; asking in check mode changes nothing."""
+        return str(self.bring(self.unit(name, "started"), check=True)["before"][name]["state"])
 
     def unit(self, name: str, state: str, **more: Any) -> dict[str, Any]:
         return {
@@ -79,19 +106,9 @@ class Manager:
 def manager() -> Iterator[Manager]:
     with tempfile.TemporaryDirectory(prefix="codeblue-processes-") as directory:
         made = Manager(Path(directory), free_port())
-        config = made.root / "supervisord.conf"
-        config.write_text(_SUPERVISORD.format(root=made.root, python=sys.executable, port=made.port))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(config)],
-            stdout=subprocess.DEVNULL,
-            cwd="/",
-        )
-        end = time.monotonic() + 10
-        while not (made.root / "supervisor.sock").exists() and time.monotonic() < end:
-            time.sleep(0.02)
+        made.start()
         yield made
-        process.terminate()
-        process.wait(timeout=20)
+        made.stop()
 
 
 def test_several_units_at_once(manager: Manager) -> None:
@@ -109,6 +126,69 @@ def test_several_units_at_once(manager: Manager) -> None:
     assert again["changed"] is False and again["accepted_at"] is None
     stopped = manager.bring(manager.unit("other", "stopped"))
     assert stopped["after"]["other"]["state"] == "stopped"
+
+
+def test_a_held_unit_stays_stopped_until_supervisord_itself_starts(manager: Manager) -> None:
+    held = manager.bring(manager.unit("web", "held"))
+    assert held["changed"] and held["after"]["web"]["state"] == "stopped", held
+    control = [sys.executable, "-m", "supervisor.supervisorctl", "-s", f"unix://{manager.root}/supervisor.sock"]
+    for command in ("reread", "update"):
+        subprocess.run([*control, command], check=True, capture_output=True, timeout=20)
+    assert manager.state("web") == "stopped", "its configuration read anew starts nothing"
+
+    manager.stop()
+    manager.start()
+    assert manager.state("web") in ("running", "starting"), "supervisord starts what is configured to start"
+    again = manager.bring(manager.unit("web", "held"))
+    assert again["changed"] and again["after"]["web"]["state"] == "stopped", "and the same step stops it again"
+    released = manager.bring(manager.unit("web", "started"))
+    assert released["after"]["web"]["state"] == "running"
+    assert list((manager.root / "held").iterdir()) == []
+
+
+# systemd runs as the first process or not at all. What a start of the machine goes by are links, and those are made by
+# the real systemctl below a directory; only `show` is answered by a stand-in.
+_SYSTEMCTL = """#!/bin/sh
+shift
+case "$1" in show) cat {root}/shown;; stop|start|is-active) ;; *) exec systemctl --quiet --root={root} "$@";; esac
+"""
+
+
+@pytest.mark.skipif(shutil.which("systemctl") is None, reason="needs systemctl")
+@pytest.mark.parametrize(
+    ("directory", "link", "held", "released"),
+    [
+        ("usr/lib/systemd/system", "etc/systemd/system/web.service", "/dev/null", None),
+        (
+            "etc/systemd/system",
+            "etc/systemd/system/multi-user.target.wants/web.service",
+            None,
+            "/etc/systemd/system/web.service",
+        ),
+    ],
+    ids=["masked", "disabled"],
+)
+def test_a_held_unit_of_systemd_is_not_started_with_the_machine(
+    tmp_path: Path, directory: str, link: str, held: str | None, released: str | None
+) -> None:
+    file = tmp_path / directory / "web.service"
+    file.parent.mkdir(parents=True)
+    file.write_text("[Service]\nExecStart=/bin/sleep 1000\n[Install]\nWantedBy=multi-user.target\n")
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(_SYSTEMCTL.format(root=tmp_path))
+    systemctl.chmod(0o755)
+    subprocess.run(["systemctl", "--quiet", f"--root={tmp_path}", "enable", "web.service"], check=True, timeout=20)
+    (tmp_path / "shown").write_text(f"LoadState=loaded\nUnitFileState=enabled\nFragmentPath=/{directory}/web.service\n")
+    unit, record = SystemdUnit("web.service", str(systemctl)), HoldRecord(str(tmp_path), SystemdUnit("web.service"))
+
+    def points_to() -> str | None:
+        place = tmp_path / link
+        return str(place.readlink()) if place.is_symlink() else None
+
+    hold(unit, record, Deadline(20))
+    assert points_to() == held
+    release(unit, record, Deadline(20))
+    assert points_to() == released and record.read() is None
 
 
 def test_a_unit_that_ends_again_fails_with_its_log(manager: Manager) -> None:

@@ -21,9 +21,10 @@ from ansible.vars.manager import VariableManager
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import load_services
 from codeblue.lab import Lab
-from codeblue.lab.layout import FAULT_UNITS
+from codeblue.lab.layout import APPLICATION_MACHINES, FAULT_UNITS, unit
 from codeblue.lab.prober import Prober, analyse, count_lost
 from codeblue.lab.releases import BAD_START
+from host_cluster import run_module
 
 pytestmark = pytest.mark.lab
 
@@ -119,6 +120,21 @@ def test_records_work_without_the_ai_service(lab: Lab) -> None:
     flags.write_text('{"ai_enabled": true}')
     lab.parts.supervisor.stop("ai-app1", "ai-app2")
     assert ask(lab, "records", "POST", "/records", note, token)[1]["triage"] == "manual"
+
+
+def test_a_flag_that_is_switched_survives_a_restart_of_its_service(lab: Lab, tmp_path: Path) -> None:
+    step = {"run_id": "run", "target": "records", "key": "k", "generation": 1, "lock_dir": str(tmp_path)}
+    flags = {"path": str(lab.layout.flags_file("records")), "flags": {"ai_enabled": False}, "settle": 0.1}
+    switched = run_module("feature_flag", {**flags, "step": step}).result
+    assert switched["changed"], switched
+    units = [unit("records", machine) for machine in APPLICATION_MACHINES]
+    lab.parts.supervisor.stop(*units)
+    lab.parts.supervisor.start(*units)
+    lab.parts.wait_answering(15.0)
+    note = {"patient_ref": "synthetic-0003", "note": "severe chest pain"}
+    token = log_in(lab)
+    # By both instances, one after the other.
+    assert [ask(lab, "records", "POST", "/records", note, token)[1]["triage"] for _ in range(4)] == ["manual"] * 4
 
 
 def test_the_inventory_is_one_that_the_collection_reads(lab: Lab) -> None:
