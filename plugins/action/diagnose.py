@@ -89,7 +89,6 @@ class ActionModule(OpeningAction):
         card = card_of(arguments["runbook"])
         dependents = self.services(dependents_of(self.targets, self._variables["hostvars"], self.service_names()))
         own = diagnosis_of(card.id)
-        self.prepare_modules()
         # What is done whether or not a criterion fires does not wait for metrics.
         start = None if arguments["because"] else self.machines.start
         with contextlib.ExitStack() as looking:

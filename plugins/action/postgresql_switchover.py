@@ -56,8 +56,6 @@ _LEAST_FREE_BYTES = 512 * 1024 * 1024
 _STREAM_SECONDS = 15.0
 _WRITE_SECONDS = 5.0
 _BY_HAND = "codeblue run database_connection_failure"
-# Loaded once per play; built beside what goes on before writes are held.
-_USED_WHILE_HELD = ("haproxy_server", "postgresql_fence", "postgresql_promote", "postgresql_rejoin")
 
 
 class ActionModule(StepAction):
@@ -119,8 +117,6 @@ class ActionModule(StepAction):
             return {"primary": primary, "codeblue": {"summary": f"{primary} is the primary already"}}, None
         self._require_writes(tried)
         if not self.check_mode:
-            for member in self._host_database.members:
-                self.machines.prepare(member, [_COLLECTION + name for name in _USED_WHILE_HELD])
             self.change(self._checkpoint(members.primary, arguments["checkpoint_timeout"])).checked()
             members, choice, before = self._looked(arguments, choice.new)
             if choice is None:

@@ -8,7 +8,6 @@ import typing as t
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError, Refused
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineCall
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._payload_cache import keep
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._postgresql_arguments import member_arguments
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import OpenRun, StepAction
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._still_so import due_afterwards, left_by, look_again
@@ -41,7 +40,6 @@ class ActionModule(StepAction):
             # Either the opening failed, or the target was closed as failed already: what was said is said again.
             return self._result(outcome, detail, arguments["outcome"], str(detail.get("reason")))
         outcome = self._look_again(gate, outcome, detail)
-        keep()
         run = gate.store.close_target(gate.run_id, self.target, outcome, detail)
         said = f"run {run.run_id}: {outcome}" + (f", {detail['reason']}" if detail.get("reason") else "")
         return {

@@ -17,7 +17,6 @@ class ActionModule(OpeningAction):
     ARGUMENTS: t.ClassVar[dict[str, t.Any]] = OPENING_ARGUMENTS
 
     def act(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
-        self.prepare_modules()
         opener = self.opener(arguments, self.services(self.targets))
         said = {**opener.about, "targets": self.targets}
         target = ", ".join(self.targets)

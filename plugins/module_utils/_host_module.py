@@ -1,6 +1,6 @@
 # Copyright: codeblue.recovery contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The one adapter between AnsibleModule and the library for machines.
+"""The one adapter between Ansible's way to run a module, or this collection's own, and the library for machines.
 
 A module gives an argument specification and a function. Here are the guard, the receipts, the results' common
 keys, and the only place where an error becomes `fail_json`.
@@ -11,7 +11,6 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.codeblue.recovery.plugins.module_utils._argspec import step_argument, step_from
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
 from ansible_collections.codeblue.recovery.plugins.module_utils._reconcilers import (
@@ -21,10 +20,26 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._reconcilers imp
     Watch,
 )
 from ansible_collections.codeblue.recovery.plugins.module_utils._scrub import scrub, scrub_text
+from ansible_collections.codeblue.recovery.plugins.module_utils._sent_module import SentModule, sent_arguments
 from ansible_collections.codeblue.recovery.plugins.module_utils._target_guard import TargetGuard
 
 Params = t.Dict[str, t.Any]
 State = t.Dict[str, t.Any]
+
+
+class Module(t.Protocol):
+    """What this adapter needs of AnsibleModule, and what `SentModule` has as well."""
+
+    params: Params
+    check_mode: bool
+    _diff: bool
+    no_log_values: t.AbstractSet[str]
+
+    def exit_json(self, **result: t.Any) -> t.NoReturn:
+        """Answer, and end well."""
+
+    def fail_json(self, msg: str, **result: t.Any) -> t.NoReturn:
+        """Answer that it failed, and end so."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +136,7 @@ def run_step_module(
     :param leaves: called after a step that ended well: what it leaves behind, as `_left_behind` has it.
     :param module_options: for AnsibleModule: required_if, mutually_exclusive and so on.
     """
-    module = AnsibleModule({**arguments, **step_argument()}, supports_check_mode=True, **module_options)
+    module = _module({**arguments, **step_argument()}, module_options)
     guard: t.Optional[TargetGuard] = None
     try:
         if only_looks(module.params):
@@ -146,7 +161,7 @@ def run_look_module(arguments: Params, look: Look, verbatim: t.Container[str] = 
 
     :param verbatim: keys of the result that are encoded already and would be spoilt by scrubbing.
     """
-    module = AnsibleModule(arguments, supports_check_mode=True, **module_options)
+    module = _module(arguments, module_options)
     secrets = _secrets(module)
     try:
         result = {
@@ -158,6 +173,17 @@ def run_look_module(arguments: Params, look: Look, verbatim: t.Container[str] = 
         module.exit_json(changed=False, **result)
 
 
+def _module(arguments: Params, module_options: Params) -> Module:
+    """What holds the arguments and takes the answer, whoever runs this module."""
+    given = sent_arguments()
+    if given is not None:
+        return SentModule(given, arguments, module_options)
+    # Imported here: it takes longer than most modules work.
+    from ansible.module_utils.basic import AnsibleModule
+
+    return t.cast(Module, AnsibleModule(arguments, supports_check_mode=True, **module_options))
+
+
 def _watch(params: Params, touches: t.Optional[t.Callable[[Params], Touched]]) -> Watch:
     if touches is None:
         return Watch()
@@ -165,7 +191,7 @@ def _watch(params: Params, touches: t.Optional[t.Callable[[Params], Touched]]) -
 
 
 def _guarded(
-    module: AnsibleModule,
+    module: Module,
     guard: TargetGuard,
     perform: Perform,
     watch: Watch,
@@ -188,7 +214,7 @@ def _guarded(
 
 
 def _result(
-    module: AnsibleModule,
+    module: Module,
     outcome: StepOutcome,
     accepted_at: t.Optional[float],
     watch: t.Optional[Watch] = None,
@@ -207,11 +233,11 @@ def _result(
     return t.cast(Params, scrub(result, _secrets(module)))
 
 
-def _secrets(module: AnsibleModule) -> t.Tuple[str, ...]:
+def _secrets(module: Module) -> t.Tuple[str, ...]:
     return tuple(str(value) for value in module.no_log_values)
 
 
-def _fail(module: AnsibleModule, raised: t.Union[CodeblueError, OSError], accepted_at: t.Optional[float]) -> None:
+def _fail(module: Module, raised: t.Union[CodeblueError, OSError], accepted_at: t.Optional[float]) -> None:
     secrets = _secrets(module)
     error = raised if isinstance(raised, CodeblueError) else CodeblueError(_os_error_text(raised))
     details = scrub(error.details, secrets) if isinstance(error, StepFailed) else {}

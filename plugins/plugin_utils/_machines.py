@@ -10,8 +10,8 @@ answer here, never an unreachable host, because Ansible would skip rescue and cl
 
 from __future__ import annotations
 
-import functools
-import os
+import json
+import shlex
 import typing as t
 from collections.abc import Mapping, Sequence
 
@@ -26,7 +26,11 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls i
     first_line,
 )
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_connection import connect
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_payload import START, program
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._plain import plain
+
+_COLLECTION = "codeblue.recovery."
+_INTERPRETER = "ansible_python_interpreter"
 
 
 class Machines:
@@ -66,33 +70,6 @@ class Machines:
                 )
         return Batch(calls, self._call_in_child)
 
-    def prepare(self, machine: str, modules: Sequence[str]) -> None:
-        """Have Ansible build what it sends for these modules, beside what goes on meanwhile.
-
-        Building takes a fifth of a second the first time a module is used in a play, which would be spent while
-        a clinic waits. Ansible keeps what it built for the rest of the play and locks it, so that a task which
-        needs it too early waits for this instead of doing it again. Nothing depends on whether it worked.
-        """
-        if machine not in self._hostvars:
-            return
-        middle = os.fork()
-        if middle == 0:
-            # The builder belongs to nobody who would have to wait for it.
-            for module in modules:
-                if os.fork() == 0:
-                    _quietly(functools.partial(self._build, machine, module))
-            os._exit(0)
-        os.waitpid(middle, 0)
-
-    def _build(self, machine: str, module: str) -> None:
-        variables = self.variables(machine)
-        templar = Templar(loader=self._action._loader, variables=variables)
-        settings = {**variables, "ansible_facts": {}}
-        if "ansible_python_interpreter" in settings:
-            settings["ansible_python_interpreter"] = templar.template(settings["ansible_python_interpreter"])
-        runner = self._module_runner(connect(self._action, variables, templar), templar, None)
-        runner._configure_module(module, {}, settings)
-
     def variables(self, machine: str) -> dict[str, t.Any]:
         """The machine's variables as they stand in the inventory, not templated."""
         return t.cast("dict[str, t.Any]", self._hostvars.raw_get(machine))
@@ -125,10 +102,13 @@ class Machines:
         try:
             # The interpreter is templated here, because modules are built from plain variables.
             settings = dict(variables)
-            for name in ("ansible_python_interpreter", "ansible_remote_tmp"):
+            for name in (_INTERPRETER, "ansible_remote_tmp"):
                 if name in settings:
                     settings[name] = templar.template(settings[name])
             settings.setdefault("ansible_facts", {})
+            interpreter = str(settings.get(_INTERPRETER, "auto"))
+            if _may_be_sent(call.module) and runner.pipelines and not interpreter.startswith("auto"):
+                return runner.send(call, interpreter)
             return t.cast(
                 "dict[str, t.Any]",
                 plain(
@@ -157,13 +137,16 @@ class Machines:
         )
 
 
-def _quietly(work: t.Callable[[], None]) -> t.NoReturn:
-    """Do it in this forked process and leave. Preparation that fails costs time later, never more."""
-    try:
-        os.nice(5)
-        work()
-    finally:
-        os._exit(0)
+def _answer_in(told: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """The module's answer is the last line; a shell may have said something before it."""
+    for line in reversed(str(told["stdout"]).splitlines()):
+        if line.startswith("{"):
+            try:
+                return dict(json.loads(line))
+            except ValueError:
+                break
+    said = str(told["stderr"]).strip().splitlines()
+    return {"failed": True, "msg": f"no answer, exit {told['rc']}: {said[-1] if said else 'nothing was said'}"}
 
 
 # Keys that Ansible adds to what a module returns.
@@ -174,10 +157,32 @@ def _without_noise(raw: Mapping[str, t.Any]) -> dict[str, t.Any]:
     return {key: value for key, value in raw.items() if key not in _NOISE and not key.startswith("_ansible")}
 
 
+def _may_be_sent(module: str) -> bool:
+    return module.startswith(_COLLECTION)
+
+
 class _ModuleRunner(ActionBase):
     """Only there for what ActionBase knows about running a module over a connection."""
 
     _requires_connection = True
+
+    @property
+    def pipelines(self) -> bool:
+        """The connection takes a program on standard input."""
+        return bool(self._is_pipelining_enabled("new"))
+
+    def send(self, call: MachineCall, interpreter: str) -> dict[str, t.Any]:
+        """Send a module of this collection by itself, see `_machine_payload`."""
+        arguments = {
+            **plain(call.arguments),
+            "_ansible_check_mode": bool(self._task.check_mode),
+            "_ansible_diff": bool(self._task.diff),
+        }
+        start = f"{self._compute_environment_string()} {interpreter} -c {shlex.quote(START)}"
+        told = self._low_level_execute_command(
+            start.strip(), in_data=program(call.module.removeprefix(_COLLECTION), arguments)
+        )
+        return _answer_in(told)
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         raise AssertionError("a module runner is never scheduled as a task")

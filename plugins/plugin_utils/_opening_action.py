@@ -7,7 +7,6 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Mapping
 
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._payload_cache import put_back
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import (
     MISSING,
     StepAction,
@@ -29,8 +28,6 @@ OPENING_ARGUMENTS: dict[str, t.Any] = {
     "because": {"type": "str"},
     "accept": {"type": "list", "elements": "str", "default": []},
 }
-_LOCAL = "ansible.builtin.local"
-_FIRST_MODULES = ("postgresql_status", "process_state", "haproxy_server", "postgresql_fence", "postgresql_promote")
 
 
 class OpeningAction(StepAction):
@@ -57,13 +54,3 @@ class OpeningAction(StepAction):
     def service_names(self) -> list[str]:
         """All services of the inventory, whatever `--limit` says."""
         return [str(name) for name in self._variables["groups"].get("codeblue_services", self.targets)]
-
-    def prepare_modules(self) -> None:
-        """Have ready what the diagnosis sends to machines first, and what the first change may send."""
-        machines = [str(name) for name in self._variables["groups"].get("codeblue_machines", [])]
-        hostvars = self._variables["hostvars"]
-        local = all(hostvars[name].get("ansible_connection") in ("local", _LOCAL) for name in machines)
-        there = put_back(local)
-        missing = [name for name in _FIRST_MODULES if not any(f".{name}-" in package for package in there)]
-        if machines and missing:
-            self.machines.prepare(machines[0], [f"codeblue.recovery.{name}" for name in missing])
