@@ -79,7 +79,7 @@ def _value(about: Spec, value: t.Any, name: str, secrets: t.Set[str]) -> t.Any:
     secret = bool(about.get("no_log"))
     converted = _converted(about.get("type", "str"), value, name, secret)
     if secret:
-        secrets.update(_texts(converted))
+        secrets.update(_texts(value), _texts(converted))
     if isinstance(converted, list):
         converted = [
             _element(about, each, "%s[%d]" % (name, position), secret, secrets)
@@ -170,6 +170,8 @@ def _dict(value: t.Any) -> Values:
 
 
 def _json(value: t.Any) -> str:
+    if not isinstance(value, (str, list, tuple, dict)):
+        raise TypeError
     return value.strip() if isinstance(value, str) else json.dumps(value)
 
 
