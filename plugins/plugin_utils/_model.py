@@ -17,6 +17,10 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._errors import B
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import Checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks_reading import read_checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import HostPlatform, read_host
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_kubernetes import (
+    KubernetesPlatform,
+    read_kubernetes,
+)
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_metrics import MetricSources, read_metrics
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_phi import PhiPolicy, read_phi
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._recovery_order import DEFAULT_TIER
@@ -68,7 +72,8 @@ class Service:
     :param host: set when the platform is `host`.
     :param phi: what is said about patients' data; None when it holds none.
     :param metrics: where its metrics come from; None when there are none.
-    :param platform_settings: what `codeblue_kubernetes` or `codeblue_aws` says, as it stands.
+    :param platform_settings: what `codeblue_aws` says, as it stands.
+    :param kubernetes: set when the platform is `kubernetes`.
     """
 
     name: str
@@ -83,6 +88,7 @@ class Service:
     platform_settings: Mapping[str, t.Any] = field(default_factory=dict)
     phi: PhiPolicy | None = None
     metrics: MetricSources | None = None
+    kubernetes: KubernetesPlatform | None = None
 
     def require_host(self) -> HostPlatform:
         """The host platform's part.
@@ -95,6 +101,17 @@ class Service:
                 "this action works on platform host",
             )
         return self.host
+
+    def require_kubernetes(self) -> KubernetesPlatform:
+        """The Kubernetes platform's part.
+
+        :raises BadInput: the service runs on another platform.
+        """
+        if self.kubernetes is None:
+            raise BadInput(
+                f"{self.name}: is on platform {self.platform}", "this action works on platform kubernetes only"
+            )
+        return self.kubernetes
 
 
 def load_service(name: str, hostvars: Mapping[str, t.Any], inventory_names: Collection[str]) -> Service:
@@ -138,9 +155,12 @@ def _read_service(
     platform = values.choice("codeblue_platform", PLATFORMS)
     kind = values.choice("codeblue_kind", KINDS)
     host = None
+    kubernetes = None
     settings: Mapping[str, t.Any] = {}
     if platform == "host":
         host = read_host(values.child("codeblue_host"), kind, inventory_names)
+    elif platform == "kubernetes":
+        kubernetes = read_kubernetes(values.child("codeblue_kubernetes"))
     else:
         settings = values.plain(f"codeblue_{platform}") or {}
     checks = values.optional_child("codeblue_checks")
@@ -156,6 +176,7 @@ def _read_service(
         objectives=_read_objectives(values.child("codeblue_objectives")),
         checks=read_checks(checks) if checks is not None else Checks(),
         host=host,
+        kubernetes=kubernetes,
         platform_settings=settings,
         phi=read_phi(phi, inventory_names) if phi is not None else None,
         metrics=_read_metrics(metrics, host) if metrics is not None else None,

@@ -132,10 +132,10 @@ def test_service_with_instances_is_read_whole() -> None:
 
 
 def test_another_platform_loads_and_says_that_it_is_not_supported_yet() -> None:
-    variables = {**SERVICE, "codeblue_platform": "kubernetes", "codeblue_kubernetes": {"namespace": "clinic"}}
+    variables = {**SERVICE, "codeblue_platform": "aws", "codeblue_aws": {"region": "eu-central-1"}}
     service = load_service("records", variables, NAMES)
-    assert service.platform_settings == {"namespace": "clinic"}
-    with pytest.raises(BadInput, match="kubernetes"):
+    assert service.platform_settings == {"region": "eu-central-1"}
+    with pytest.raises(BadInput, match="aws"):
         service.require_host()
 
 
