@@ -49,7 +49,7 @@ def test_another_platform_is_told_apart() -> None:
     with pytest.raises(BadInput, match="records: is not supported on platform kubernetes yet"):
         load(namespace="clinic", deployment="records").require_host()
     elsewhere = load_service("records", {**VARIABLES, "codeblue_platform": "aws"}, {"records"})
-    with pytest.raises(BadInput, match="records: is on platform aws .*kubernetes only"):
+    with pytest.raises(BadInput, match=r"records: is on platform aws .*kubernetes only"):
         elsewhere.require_kubernetes()
 
 
