@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import io
 import typing as t
 from pathlib import Path
 
@@ -17,6 +18,12 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action imp
 try:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._content_store import ContentStore
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._snapshot_copy import copy_snapshots
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._snapshot_infrastructure import (
+        INFRASTRUCTURE,
+        InfrastructureInForce,
+        in_force,
+        scopes_of,
+    )
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._snapshot_places import (
         BackupPlace,
         backup_root,
@@ -133,18 +140,21 @@ class ActionModule(StepAction):
             }
         backup = taken.result["backup"]
         place = BackupPlace(primary.machine, destination, backup["backup_id"], backup["digest"])
+        # In an emergency the recovery waits for this, and the gateway's machine may be what is gone.
+        around = self._infrastructure() if arguments["recipients"] and arguments["kind"] != "emergency" else None
         kept = self._keep(
             snapshot_id,
             arguments,
             [Reading(primary.machine, "database", destination, (backup["backup_id"],))],
             {"database": {name: backup[name] for name in _BACKUP_FACTS}},
+            around,
             requires=[backup["parent"]] if backup["parent"] else [],
         )
         size = int(backup["bytes"])
         snapshot = Snapshot(
             snapshot_id=snapshot_id,
             target=self.target,
-            level="database",
+            level="+".join(kept.get("levels") or {"database"}),
             kind=arguments["kind"],
             created_at=kept.get("created_at") or backup["started_at"],
             location=f"{primary.machine}:{destination}/{backup['backup_id']}",
@@ -155,14 +165,14 @@ class ActionModule(StepAction):
             meta={
                 "backup": place.as_meta(),
                 "store": kept.get("store"),
-                "levels": {"database": {name: backup[name] for name in _BACKUP_FACTS}},
+                "levels": kept.get("levels") or {"database": {name: backup[name] for name in _BACKUP_FACTS}},
             },
         )
         run.store.add_snapshot(snapshot)
         copied = self._copy(snapshot, arguments) if kept else ""
         said = f"{backup['kind']} base backup {snapshot_id} on {primary.machine}, {_size(size)}"
         said += ", copy in the store" if kept else "; no copy elsewhere: codeblue_snapshot_recipients names nobody"
-        said += copied
+        said += copied + _unknown(around)
         return self._result(snapshot, bool(taken.result.get("changed")) or bool(kept.get("changed")), said)
 
     def _kind_of_backup(
@@ -208,30 +218,33 @@ class ActionModule(StepAction):
                 f"{self.target}: the inventory names nothing to keep",
                 "name config_files or a release_root of its instances",
             )
-        levels = sorted({reading.level for reading in readings})
         if self.check_mode:
+            levels = sorted({INFRASTRUCTURE, *(reading.level for reading in readings)})
             machines = ", ".join(dict.fromkeys(reading.machine for reading in readings))
             summary = f"would keep {', '.join(levels)} of {machines} in {store_directory(arguments['store'])}"
             return {"changed": True, "codeblue": {"summary": summary}}
         run = self.open_run()
         snapshot_id = snapshot_id_of(run.run_id, self.target, arguments["kind"])
-        facts = {"code": {"versions": releases}} if "code" in levels else {}
-        kept = self._keep(snapshot_id, arguments, readings, facts)
+        facts = {"code": {"versions": releases}} if any(each.level == "code" for each in readings) else {}
+        around = self._infrastructure()
+        kept = self._keep(snapshot_id, arguments, readings, facts, around)
         snapshot = Snapshot(
             snapshot_id=snapshot_id,
             target=self.target,
-            level="+".join(levels),
+            level="+".join(kept["levels"]),
             kind=arguments["kind"],
             created_at=kept["created_at"],
             location=kept["store"],
             manifest_sha256=kept["digest"],
             size_bytes=kept["size_bytes"],
             run_id=run.run_id,
-            meta={"store": kept["store"], "levels": {level: facts.get(level, {}) for level in levels}},
+            meta={"store": kept["store"], "levels": kept["levels"]},
         )
         run.store.add_snapshot(snapshot)
-        said = f"snapshot {snapshot_id}: {', '.join(levels)}, {kept['files']} files, {_size(kept['size_bytes'])}"
-        said += self._copy(snapshot, arguments)
+        said = (
+            f"snapshot {snapshot_id}: {', '.join(kept['levels'])}, {kept['files']} files, {_size(kept['size_bytes'])}"
+        )
+        said += self._copy(snapshot, arguments) + _unknown(around)
         return self._result(snapshot, bool(kept["changed"]), said)
 
     def _releases(self, host: HostPlatform) -> dict[str, str | None]:
@@ -255,12 +268,23 @@ class ActionModule(StepAction):
 
     # -- both --------------------------------------------------------------------------------------------------
 
+    def _infrastructure(self) -> InfrastructureInForce:
+        """What stands around the service on its machines right now."""
+        service = self.service()
+        wanted = [self.target, *service.depends_on]
+        if service.kind == "gateway":
+            # Only those behind a gateway know it.
+            wanted = [str(name) for name in self._variables["groups"].get("codeblue_services", wanted)]
+        scopes = scopes_of(service, self.services(list(dict.fromkeys(wanted))))
+        return in_force(self.look([scope.call() for scope in scopes]))
+
     def _keep(
         self,
         snapshot_id: str,
         arguments: dict[str, t.Any],
         readings: list[Reading],
         facts: dict[str, dict[str, t.Any]],
+        around: InfrastructureInForce | None,
         requires: list[str] | None = None,
     ) -> dict[str, t.Any]:
         """Read the files into the store as one journalled step; nothing without recipients.
@@ -278,9 +302,13 @@ class ActionModule(StepAction):
             with store.begin(
                 self.target, arguments["kind"], requires=requires or (), snapshot_id=snapshot_id
             ) as writer:
-                self._read(writer, readings, run)
+                self._read(writer, [*readings, *(around.readings if around else ())], run)
                 for level, known in facts.items():
                     writer.describe_level(level, known)
+                if around is not None:
+                    for document, content in around.documents.items():
+                        writer.add_stream(io.BytesIO(content), INFRASTRUCTURE, document)
+                    writer.describe_level(INFRASTRUCTURE, around.facts)
                 return _kept(writer.commit(), str(path), changed=True)
 
         machines = list(dict.fromkeys(reading.machine for reading in readings))
@@ -316,8 +344,16 @@ def _kept(manifest: SnapshotManifest, store: str, changed: bool) -> dict[str, t.
         "files": manifest.files,
         "size_bytes": manifest.size_bytes,
         "stored_bytes": manifest.stored_bytes,
+        "levels": {level: dict(manifest.levels[level].facts) for level in sorted(manifest.levels)},
         "changed": changed,
     }
+
+
+def _unknown(around: InfrastructureInForce | None) -> str:
+    """What a person has to hear of a level that is not whole."""
+    lines = around.unknown if around is not None else ()
+    more = f" and {len(lines) - 2} more" if len(lines) > 2 else ""
+    return f"; of the infrastructure is not known: {'; '.join(lines[:2])}{more}" if lines else ""
 
 
 def _size(count: int) -> str:

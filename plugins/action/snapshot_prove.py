@@ -14,6 +14,12 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action imp
 
 try:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._content_store import ContentStore
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._snapshot_infrastructure import (
+        INFRASTRUCTURE,
+        differences,
+        in_force,
+        scopes_of_kept,
+    )
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._snapshot_places import (
         BackupPlace,
         backup_root,
@@ -28,6 +34,9 @@ except ImportError:
 
 _START_SECONDS = 10.0
 _REMOVE_SECONDS = 120.0
+# Differences of the infrastructure: in the line for people, and in the result.
+_MOST_SAID = 3
+_MOST_RETURNED = 200
 # Asked in any case: a restored cluster without a single table proves nothing.
 _TABLES = "tables"
 _TABLES_QUERY = "SELECT count(*) FROM pg_class WHERE relkind IN ('r', 'p') AND oid >= 16384"
@@ -53,18 +62,29 @@ class ActionModule(StepAction):
                 f"{self.target}: snapshot {snapshot.snapshot_id} can be restored only by an identity",
                 "name the age identity file: codeblue snapshot prove --identity FILE",
             )
-        counted = self._files(snapshot, arguments) if place is None else self._database(snapshot, place, arguments)
+        self._differences: list[str] = []
+        levels = snapshot.level.split("+")
+        counted = self._database(snapshot, place, arguments) if place is not None else {}
+        if place is not None:
+            # The database is proven from its base backup; what stands around it lies in the store alone.
+            levels = [INFRASTRUCTURE] if INFRASTRUCTURE in levels and arguments["identity"] else []
+        counted.update(self._files(snapshot, levels, arguments) if levels else {})
         if self.check_mode:
             return {"changed": True, "codeblue": {"summary": f"would restore {snapshot.snapshot_id} beside and count"}}
         run = self.open_run()
         said = f"{snapshot.snapshot_id} is proven: " + ", ".join(f"{value} {name}" for name, value in counted.items())
         if snapshot.state != "proven":
             run.store.set_snapshot_state(snapshot.snapshot_id, "proven", said, run.run_id)
+        if self._differences:
+            more = len(self._differences) - _MOST_SAID
+            said += "; different now: " + "; ".join(self._differences[:_MOST_SAID])
+            said += f" and {more} more" if more > 0 else ""
         return {
             "changed": snapshot.state != "proven",
             "snapshot_id": snapshot.snapshot_id,
             "state": "proven",
             "counted": counted,
+            "differences": self._differences[:_MOST_RETURNED],
             "codeblue": {"summary": said},
         }
 
@@ -129,8 +149,11 @@ class ActionModule(StepAction):
 
     # -- files -------------------------------------------------------------------------------------------------
 
-    def _files(self, snapshot: Snapshot, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
-        """Restore every level into a directory of its own on the controller, which is removed again."""
+    def _files(self, snapshot: Snapshot, levels: list[str], arguments: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Restore the levels, each into a directory of its own on the controller, which is removed again.
+
+        Names and rules are not for putting back; how they differ from what is in force is all there is to prove.
+        """
         if self.check_mode:
             return {}
 
@@ -138,12 +161,23 @@ class ActionModule(StepAction):
             store = ContentStore.open(Path(snapshot.meta["store"]), identity=Path(arguments["identity"]))
             counted: dict[str, t.Any] = {}
             with tempfile.TemporaryDirectory(prefix="codeblue-proof-") as place:
-                for level in snapshot.level.split("+"):
+                for level in levels:
                     report = restore_snapshot(
                         store, snapshot.snapshot_id, level, Path(place) / level, digest=snapshot.manifest_sha256
                     )
                     counted[f"files of {level}"] = report.files
+                if INFRASTRUCTURE in levels:
+                    self._differences = self._compare(Path(place) / INFRASTRUCTURE)
             return {"counted": counted}
 
         decision = {"snapshot_id": snapshot.snapshot_id}
         return dict(self.local_change(f"proof_{snapshot.snapshot_id}", decision, work)["counted"])
+
+    def _compare(self, restored: Path) -> list[str]:
+        """How names and rules differ now from those of the restored level."""
+        known = set(self._variables["hostvars"])
+        scopes = scopes_of_kept(restored)
+        asked = [scope for scope in scopes if scope.machine in known]
+        now = in_force(self.look([scope.call() for scope in asked]))
+        gone = [f"{each.machine} is not in the inventory any more" for each in scopes if each.machine not in known]
+        return [*gone, *differences(restored, now)]

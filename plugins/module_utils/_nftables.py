@@ -22,6 +22,7 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._run_command imp
 _PLACES = ("/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft", "/usr/local/sbin/nft")
 # Behind connection tracking (-200), before the filters of others (0).
 _PRIORITY = -10
+_LARGEST_RULESET = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,18 @@ class Nftables:
                 marks = [line.split('"')[1] for line in own.stdout.splitlines() if line.strip().startswith('comment "')]
                 return marks[0] if marks else ""
         return None
+
+    def ruleset(self) -> str:
+        """All rules of the machine as `nft -f` reads them, without their counters.
+
+        :raises CodeblueError: they cannot be listed, or are more than 2 MB.
+        """
+        answer = run_command([self.program, "-s", "list", "ruleset"], self._deadline, output_limit=_LARGEST_RULESET)
+        if not answer.ok:
+            raise CodeblueError(answer.complaint())
+        if answer.truncated:
+            raise CodeblueError("nftables has more than %d MB of rules" % (_LARGEST_RULESET // 1_000_000))
+        return answer.stdout
 
     def load(self, table: str, text: str) -> None:
         """Put the table there in place of an earlier one, in one transaction.

@@ -15,6 +15,10 @@ description:
     there, and a copy of it in the store of the controller when O(recipients) names somebody.
   - A service with instances gets its configuration files, its current release and its flags read into the store. Logs
     are not kept; evidence takes those.
+  - What stands around a service is kept in the store as the level C(infrastructure). That is the configuration,
+    patterns, maps, certificates with their keys and server states of its gateway, the rules of nftables, and what names
+    resolve to on its machines. What cannot be learned is said and fails nothing. A snapshot of a database of
+    O(kind=emergency) goes without.
   - The snapshot's id comes from the run. A run that is resumed finds what it has taken, and takes nothing twice.
 options:
   kind:
@@ -89,7 +93,7 @@ level:
   description: The levels in it, joined by C(+).
   returned: success, not in check mode
   type: str
-  sample: code+configuration+data
+  sample: code+configuration+data+infrastructure
 location:
   description: Where it is.
   returned: success, not in check mode

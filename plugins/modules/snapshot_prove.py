@@ -74,6 +74,14 @@ counted:
   returned: success, not in check mode
   type: dict
   sample: {tables: "5", patients: "4711"}
+differences:
+  description:
+    - How names and rules of nftables on the machines differ now from those in the level C(infrastructure), one line
+      each, 200 at most. They are only compared, and nothing of them is put back.
+  returned: success, not in check mode
+  type: list
+  elements: str
+  sample: ["app1: db.clinic.example was 10.0.0.11, is 10.0.0.12"]
 codeblue:
   description:
     - What the run's views, its record and its exit code are made from. C(summary) is one line for people, C(stage) and

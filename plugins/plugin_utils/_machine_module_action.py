@@ -20,6 +20,7 @@ _READ_ONLY = frozenset(
         "file_read_stream",
         "haproxy_statistics",
         "http_probe",
+        "infrastructure_look",
         "intrusion_look",
         "machine_evidence",
         "machine_resources",

@@ -92,7 +92,11 @@ def test_a_service_is_kept_verified_proven_and_restored_and_a_flipped_bit_is_fou
     created = snapshot(site, "create", "--limit", "records", "--kind", "pre_deployment")
     assert created.code == 0, created
     taken = newest(site, "records")
-    assert (taken.level, taken.kind, taken.state) == ("code+configuration+data", "pre_deployment", "taken")
+    assert (taken.level, taken.kind, taken.state) == (
+        "code+configuration+data+infrastructure",
+        "pre_deployment",
+        "taken",
+    )
     run = site.runs()[0]
     ticket = site.store().change(run.change_id)
     assert ticket is not None and ticket.type == "standard" and ticket.status == "completed"
@@ -108,6 +112,18 @@ def test_a_service_is_kept_verified_proven_and_restored_and_a_flipped_bit_is_fou
     assert restored.code == 0, restored
     config = site.lab.layout.service_config("app1", "records")
     assert (place / "app1" / str(config).lstrip("/")).read_bytes() == config.read_bytes()
+
+    around = tmp_path / "around"
+    restored = site.codeblue(*restore, "infrastructure", "--to", str(around))
+    assert restored.code == 0 and "codeblue snapshot prove" in restored.out, restored
+    layout = site.lab.layout
+    # The certificate is of the login's front, which only HAProxy itself tells of, and holds its private key.
+    for path in (layout.gateway_config, layout.gateway_state_file, layout.login_certificate, layout.blocked_paths):
+        assert (around / "lb1" / str(path).lstrip("/")).read_bytes() == path.read_bytes(), path
+    servers = around / "in_force" / "lb1" / "haproxy_servers" / str(layout.gateway_socket).lstrip("/")
+    assert " records " in servers.read_text()
+    names = json.loads((around / "in_force" / "app1" / "names.json").read_text())
+    assert names["localhost"]["addresses"], names
 
     objects = sorted((site.state_dir / "snapshots" / "objects").glob("*/*"), key=lambda path: path.stat().st_size)
     flip(objects[-1])
@@ -127,6 +143,7 @@ def test_a_database_is_kept_in_steps_verified_and_proven_and_a_flipped_bit_is_fo
     site.inventory = site.overlay({"all/vars/codeblue_snapshot_recipients": None})
     assert snapshot(site, "create", "--limit", "patient_db").code == 0
     full = newest(site, "patient_db")
+    assert full.level == "database"
     assert full.meta["levels"]["database"]["kind"] == "full" and full.meta["backup"]["machine"] == "db1"
 
     assert snapshot(site, "create", "--limit", "patient_db").code == 0
@@ -162,6 +179,7 @@ def test_a_snapshot_that_was_killed_is_finished_by_its_run_and_taken_once(site: 
     assert resumed.code == 0, (resumed, struck)
     found = site.store().snapshots("patient_db")
     assert [each.snapshot_id for each in found] == [snapshot_id_of(run_id, "patient_db", "on_demand")]
+    assert found[0].level == "database+infrastructure"
     headers = list((site.state_dir / "snapshots" / "snapshots").glob("*.json"))
     assert [path.stem for path in headers] == [found[0].snapshot_id]
     site.assert_receipts_once(run_id)

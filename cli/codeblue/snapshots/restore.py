@@ -9,6 +9,7 @@ import click
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._content_store import ContentStore
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._operator import current_operator
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._snapshot_infrastructure import IN_FORCE, INFRASTRUCTURE
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._snapshot_places import refuse_corrupt
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._snapshot_restore import restore_snapshot
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import Snapshot, open_store
@@ -48,6 +49,8 @@ def restore(
         summary_line(snapshot=snapshot_id, requires=list(manifest.requires))
         return
     click.echo(f"{report.files} files of level {chosen} are in {report.destination}")
+    if chosen == INFRASTRUCTURE and (report.destination / IN_FORCE).is_dir():
+        click.echo(f"{IN_FORCE}/ is what names and rules were; `codeblue snapshot prove` says what is different now")
     if manifest.requires:
         click.echo(f"An incremental backup: pg_combinebackup also needs {', '.join(manifest.requires)}")
 
