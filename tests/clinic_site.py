@@ -175,7 +175,11 @@ class Site:
                 backend: {name: state if state in ("MAINT", "DRAIN") else "ready" for name, state in servers.items()}
                 for backend, servers in status.servers.items()
             },
-            "processes": {name: (each["state"], each["pid"]) for name, each in status.processes.items()},
+            # What runs is called starting for its first second.
+            "processes": {
+                name: ("RUNNING" if each["state"] == "STARTING" else each["state"], each["pid"])
+                for name, each in status.processes.items()
+            },
             "releases": status.releases,
         }
 
