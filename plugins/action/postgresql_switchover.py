@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import typing as t
 from collections.abc import Mapping, Sequence
 
@@ -37,6 +36,10 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._switchover_choi
     SwitchoverChoice,
     SwitchoverLimits,
     choose_switchover,
+)
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._switchover_result import (
+    seconds_between,
+    switchover_result,
 )
 
 # StepAction says which package is missing.
@@ -103,7 +106,7 @@ class ActionModule(StepAction):
             outage = meter.measured()
         finally:
             meter.end()
-        return self._result(switch, ended, outage.seconds, "from outside")
+        return switchover_result(switch, ended, outage.seconds, "from outside")
 
     # -- before anything changes -------------------------------------------------------------------------------
 
@@ -358,34 +361,10 @@ class ActionModule(StepAction):
         ended = self._switch_over(service, switch, arguments)
         steps = {step.action: step for step in self._steps()}
         began, last = steps[STOP], steps[LEAD if LEAD in steps else "promote_new"]
-        return self._result(switch, ended, _seconds_between(began.started_at, last.finished_at), "by the journal")
+        outage = seconds_between(began.started_at, last.finished_at)
+        return switchover_result(switch, ended, outage, "by the journal")
 
-    # -- the result --------------------------------------------------------------------------------------------
-
-    def _result(
-        self, switch: Switch, ended: Sequence[Changed], outage: float | None, measured: str
-    ) -> dict[str, t.Any]:
-        followers = {
-            each.change.machine: each.result.get("method")
-            for each in ended
-            if each.change.module == "postgresql_rejoin"
-        }
-        promoted = next(each.result for each in ended if each.change.module == "postgresql_promote")
-        how = ", ".join(f"{machine} by {method}" for machine, method in followers.items())
-        took = "for an unknown time" if outage is None else f"for {outage:.1f} s ({measured})"
-        return {
-            "changed": True,
-            "primary": switch.new,
-            "former_primary": switch.old,
-            "followers": followers,
-            "lost_bytes": promoted.get("lost_bytes"),
-            "write_outage_seconds": outage,
-            "write_outage_measured": measured,
-            "codeblue": {
-                "summary": f"{switch.new} is the primary instead of {switch.old}, nothing is lost; no write succeeded "
-                f"{took}; followers: {how}"
-            },
-        }
+    # -- pieces ------------------------------------------------------------------------------------------------
 
     def _longest_seconds(self, arguments: Mapping[str, t.Any]) -> float:
         """Beyond the sum of everything that is waited for."""
@@ -396,10 +375,3 @@ class ActionModule(StepAction):
         arguments = member_arguments(self._host_database, member)
         module = f"{_COLLECTION}postgresql_status"
         return self.look([MachineCall(member.machine, module, arguments, _LOOK_SECONDS, check_mode=True)])[0]
-
-
-def _seconds_between(began: str, ended: str | None) -> float | None:
-    if ended is None:
-        return None
-    first, last = (datetime.datetime.fromisoformat(each) for each in (began, ended))
-    return round((last - first).total_seconds(), 3)

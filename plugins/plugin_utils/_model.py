@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import Checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks_reading import read_checks
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import HostPlatform, read_host
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import HostPlatform
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host_reading import read_host
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_kubernetes import (
     KubernetesPlatform,
     read_kubernetes,

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
 from ansible_collections.codeblue.recovery.plugins.module_utils._phi import PhiDetector
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._breach_clock import ENTITIES, zone_of
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import Process, read_process
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import Process
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host_reading import read_process
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._typed_mapping import TypedMapping
 
 ACCESS_FORMATS = ("json", "combined")

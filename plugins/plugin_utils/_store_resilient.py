@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._changes import Acceptance, Approval
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._open_spools import OpenSpools
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._process_identity import ProcessIdentity
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import Store, open_store
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_breaches import Breach
@@ -32,15 +32,12 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_spool imp
     leases_in_seed,
     new_spool,
     only_one_takes_leases,
-    open_spool,
     read_seed,
     refuse_held,
     refuse_held_in_seeds,
     remove_seed,
     seeded_runs,
     spool_from,
-    spool_path,
-    spool_paths,
     write_seed,
 )
 
@@ -60,7 +57,7 @@ class ResilientStore:
         self.failure = failure
         # What a person should know about although nothing failed.
         self.warnings: list[str] = []
-        self._open_spools: dict[Path, SpoolStore] = {}
+        self._spools = OpenSpools(self._warn_once)
 
     # -- opening and closing -----------------------------------------------------------------------------------
 
@@ -112,7 +109,7 @@ class ResilientStore:
                 return store.acquire_leases(run_id, targets, holder, ttl_seconds)
 
         leases = self._on_run(run_id, acquire)
-        if self._spool(run_id) is None:
+        if self._spools.of(run_id) is None:
             self._seed(run_id)
         return leases
 
@@ -170,7 +167,7 @@ class ResilientStore:
         """Who holds a target, in the store or in a spool."""
         for store in self._everywhere():
             lease = store.lease_of(target)
-            if lease is not None and (store.is_spool or self._spool(lease.run_id) is None):
+            if lease is not None and (store.is_spool or self._spools.of(lease.run_id) is None):
                 return lease
         return None
 
@@ -179,7 +176,7 @@ class ResilientStore:
 
     def leases_held_by(self, identity: ProcessIdentity) -> list[Lease]:
         """What a process holds for open runs, whichever store these are in."""
-        spools = self._spools()
+        spools = self._spools.all()
         found = [lease for spool in spools for lease in spool.leases_held_by(identity)]
         spooled = {spool.run_id for spool in spools}
         if self.main is not None:
@@ -210,7 +207,7 @@ class ResilientStore:
 
     def holds_in_spool(self, identity: ProcessIdentity) -> bool:
         """Whether a process holds a lease for a run that has gone over to a spool."""
-        return any(spool.leases_held_by(identity) for spool in self._spools())
+        return any(spool.leases_held_by(identity) for spool in self._spools.all())
 
     # -- questions ---------------------------------------------------------------------------------------------
 
@@ -228,7 +225,7 @@ class ResilientStore:
 
     def ledger_records(self, run_id: str) -> list[dict[str, object]]:
         """The record of a run: what the store has of it, then what its spool has."""
-        spool = self._spool(run_id)
+        spool = self._spools.of(run_id)
         records: list[dict[str, object]] = []
         if self.main is not None:
             try:
@@ -295,39 +292,13 @@ class ResilientStore:
     # -- the way out -------------------------------------------------------------------------------------------
 
     def _on_run(self, run_id: str, work: Callable[[Store], Result]) -> Result:
-        spool = self._spool(run_id)
+        spool = self._spools.of(run_id)
         if spool is not None:
             return work(spool)
         try:
             return work(self._main())
         except StoreUnavailable as error:
             return work(self._go_over(run_id, error))
-
-    def _spool(self, run_id: str) -> SpoolStore | None:
-        try:
-            path = spool_path(run_id)
-        except StoreUnavailable as error:
-            # As long as the store works, nobody needs the spools: a directory that somebody else made under
-            # their name must not stop a recovery.
-            self._warn_once(error.message)
-            return None
-        if not path.exists():
-            self._open_spools.pop(path, None)
-            return None
-        return self._opened(path)
-
-    def _spools(self) -> list[SpoolStore]:
-        try:
-            paths = spool_paths()
-        except StoreUnavailable as error:
-            self._warn_once(error.message)
-            return []
-        return [self._opened(path) for path in paths]
-
-    def _opened(self, path: Path) -> SpoolStore:
-        if path not in self._open_spools:
-            self._open_spools[path] = open_spool(path)
-        return self._open_spools[path]
 
     def _warn_once(self, message: str) -> None:
         if message not in self.warnings:
@@ -359,7 +330,7 @@ class ResilientStore:
 
     def _everywhere(self) -> list[Store]:
         """The spools, which are ahead of the store, and then the store if it can be read."""
-        stores: list[Store] = list(self._spools())
+        stores: list[Store] = list(self._spools.all())
         if self.main is not None:
             try:
                 with self.main.database.read():
@@ -374,7 +345,7 @@ class ResilientStore:
 
     def _refuse_held_in_spools(self, run_id: str, targets: Sequence[str]) -> None:
         """The store knows nothing of what runs in spools hold."""
-        for spool in self._spools():
+        for spool in self._spools.all():
             run = spool.run(spool.run_id) if spool.run_id != run_id else None
             if run is not None and run.status == "open":
                 for lease in spool.leases_of_run(run.run_id):
@@ -395,7 +366,7 @@ class ResilientStore:
             self._warn_once(f"no spool would be possible for run {run_id}: {error.message}")
 
     def _closed(self, run: Run) -> Run:
-        if run.status == "closed" and self._spool(run.run_id) is None:
+        if run.status == "closed" and self._spools.of(run.run_id) is None:
             remove_seed(run.run_id)
         return run
 

@@ -193,7 +193,7 @@ def test_taking_in_twice_after_a_crash_changes_nothing(place: Path) -> None:
         _step(store, run.run_id, "x", leases["a"].generation)
         store.mark_bad("a", "release", "2.0.0", run.run_id, "crashes")
         store.close_target(run.run_id, "a", "recovered", {})
-        store._spools()[0].close()
+        store._spools.all()[0].close()
     path = spool_paths()[0]
     copied = path.read_bytes()
     main = open_store()

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import read_card, steps_of
-from codeblue.documents import differences, documents, main, render
+from codeblue.documents import differences, documents, main
+from codeblue.runbook_document import render
 
 ROOT = Path(__file__).parents[2]
 CARDS = sorted((ROOT / "runbooks").glob("*/runbook.yml"))

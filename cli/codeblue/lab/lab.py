@@ -7,8 +7,6 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,16 +16,10 @@ from typing import TYPE_CHECKING
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError
 
 from codeblue.lab.layout import (
-    APPLICATION_MACHINES,
     DATABASE_MEMBERS,
-    GATEWAY_UNIT,
     LONGEST_DIRECTORY,
-    MONITOR_UNIT,
-    SERVICES,
     Layout,
     default_directory,
-    postgres_unit,
-    unit,
 )
 from codeblue.lab.processes import end, interruptions_as_exceptions, is_running, processes_of, send, wait_gone
 from codeblue.lab.state import LabState, boot_id, exclusive
@@ -207,6 +199,7 @@ class Lab:
 
     def _start(self, postgresql_bin_dir: Path | None, started: float) -> None:
         from codeblue.lab.binaries import can_traverse, find_binaries, postgresql_user
+        from codeblue.lab.building import build, choose_lab_ports
         from codeblue.lab.files import make_directory
         from codeblue.lab.parts import Parts
 
@@ -224,11 +217,11 @@ class Lab:
                 "choose a directory below /var/tmp with --dir",
             )
         state.os_user = user.pw_name
-        state.ports = _choose_ports(layout.root)
+        state.ports = choose_lab_ports(layout.root)
         state.binaries = find_binaries(layout, postgresql_bin_dir)
         state.save(layout)
         parts = Parts(layout, state)
-        _build(parts, lambda: self._launch_supervisord(parts))
+        build(parts, lambda: self._launch_supervisord(parts))
         parts.wait_answering(15.0)
         state.phase = "ready"
         state.seconds_to_ready = round(time.monotonic() - started, 3)
@@ -296,89 +289,6 @@ def _remove_tree(directory: Path) -> None:
                 raise
             time.sleep(_REMOVAL_PAUSE)
     shutil.rmtree(directory)
-
-
-def _build(parts: Parts, launch_supervisord: Callable[[], None]) -> None:
-    """Everything between empty directories and running processes, in parallel where it does not depend."""
-    from codeblue.lab.authority import Authority
-    from codeblue.lab.inventory import Inventory
-    from codeblue.lab.secrets import make_identity, make_secrets
-
-    layout, postgresql = parts.layout, parts.postgresql
-    previous_umask = os.umask(0o022)
-    try:
-        for directory in (layout.run, layout.faults):
-            directory.mkdir()
-        make_secrets(layout, postgresql.owner)
-        make_identity(layout)
-        postgresql.prepare_machines()
-        parts.services.prepare_machines()
-        parts.services.make_signing_keys()
-        Authority(layout).make()
-        parts.services.write_configs()
-        parts.gateway.write_config()
-        Inventory(layout, parts.state).write()
-        with ThreadPoolExecutor(3, thread_name_prefix="lab") as executor:
-            released = executor.submit(_release, parts)
-            initialised = executor.submit(postgresql.initialise, DATABASE_MEMBERS[0])
-            launch_supervisord()
-            parts.supervisor.start(GATEWAY_UNIT, MONITOR_UNIT)
-            initialised.result()
-            _start_database(parts)
-            released.result()
-            parts.supervisor.start(
-                *(unit(service, machine) for service in SERVICES for machine in APPLICATION_MACHINES)
-            )
-            _start_standby(parts)
-        parts.gateway.wait_up({}, 5.0)
-        parts.gateway.restore_normal_state()
-    finally:
-        os.umask(previous_umask)
-
-
-def _release(parts: Parts) -> None:
-    from codeblue.lab.releases import GOOD, GOOD_PREVIOUS
-
-    parts.configuration.keep_as_base()
-    parts.migrations.install()
-    parts.releases.make_repository()
-    for version in (GOOD_PREVIOUS, GOOD):
-        parts.releases.deploy_all(version)
-    parts.releases.keep_as_base()
-
-
-def _start_database(parts: Parts) -> None:
-    from codeblue.lab.database import create_database
-
-    primary = DATABASE_MEMBERS[0]
-    parts.supervisor.start(postgres_unit(primary))
-    parts.postgresql.wait_for_role(primary, "primary")
-    create_database(parts.postgresql, primary)
-
-
-def _start_standby(parts: Parts) -> None:
-    standby = DATABASE_MEMBERS[1]
-    parts.postgresql.copy_from_primary(standby)
-    parts.supervisor.start(postgres_unit(standby))
-    parts.postgresql.wait_for_role(standby, "standby")
-
-
-def _choose_ports(owner: Path) -> dict[str, int]:
-    from codeblue.lab.gateway import FRONTS, LOGIN_PORT_NAME, front_port_name, instance_port_name
-    from codeblue.lab.ports import choose_ports
-    from codeblue.lab.postgresql import PORT_NAMES
-
-    instances = [instance_port_name(service, machine) for service in SERVICES for machine in APPLICATION_MACHINES]
-    return choose_ports(
-        [
-            *PORT_NAMES.values(),
-            *(front_port_name(front) for front in FRONTS),
-            *instances,
-            LOGIN_PORT_NAME,
-            MONITOR_UNIT,
-        ],
-        owner,
-    )
 
 
 def _supervisord_runs(state: LabState) -> bool:
