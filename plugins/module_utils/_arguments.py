@@ -203,8 +203,7 @@ def _texts(value: t.Any) -> t.Iterator[str]:
         value = list(value.values())
     if isinstance(value, list):
         for each in value:
-            for text in _texts(each):
-                yield text
+            yield from _texts(each)
     elif value is not None and not isinstance(value, bool) and str(value):
         yield str(value)
 

@@ -39,12 +39,12 @@ class SentModule:
     def exit_json(self, **result: t.Any) -> t.NoReturn:
         """Answer, and end well."""
         _answer(result)
-        sys.exit(0)
+        raise SystemExit(0)
 
     def fail_json(self, msg: str, **result: t.Any) -> t.NoReturn:
         """Answer that it failed, and end so."""
         _answer({**result, "msg": msg, "failed": True})
-        sys.exit(1)
+        raise SystemExit(1)
 
 
 def _answer(result: t.Mapping[str, t.Any]) -> None:
