@@ -208,7 +208,7 @@ class KubernetesClient:
                     continue
                 if error.status and error.status not in _AGAIN:
                     raise self._refusal(request, error) from None
-                last = f"HTTP {error.status}" if error.status else str(error.reason).split("\n")[0]
+                last = f"HTTP {error.status}" if error.status else str(error.reason).split("\n", maxsplit=1)[0]
                 wanted = _retry_after(error.headers) or pause
             except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
                 last, wanted = type(error).__name__, pause
