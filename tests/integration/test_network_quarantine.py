@@ -392,7 +392,7 @@ def test_where_nothing_can_be_filtered_it_says_so() -> None:
     )
     done = subprocess.run(
         # Becomes nobody when it is under way: the interpreter itself may lie where only root comes.
-        [sys.executable, "-c", f"import {_MODULE}.network_quarantine; {script}"],
+        [sys.executable, "-c", f"import ansible.module_utils.basic, {_MODULE}.network_quarantine; {script}"],
         input=json.dumps({"ANSIBLE_MODULE_ARGS": {**arguments, "_ansible_remote_tmp": "/tmp"}}),
         capture_output=True,
         text=True,
