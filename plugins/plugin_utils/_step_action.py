@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import functools
 import importlib
-import os
 import time
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError, Refused
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._imported_beside import import_beside_next_worker
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineAnswer, MachineCall
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._machines import Machines
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._plain import plain
@@ -28,6 +27,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._reconciler_gate
     declared_on,
 )
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._redact import redact, redact_text
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_changes import Change, Changed, OpenRun
 
 # A failing import at the top of an action plugin would abort the whole play, past rescue. It is said in run().
 try:
@@ -39,64 +39,15 @@ except ImportError as error:
     MISSING = error
 
 if t.TYPE_CHECKING:
-    from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import Lease, Step
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import Step
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_access import ResilientStore
 
 _STORE_ACCESS = "ansible_collections.codeblue.recovery.plugins.plugin_utils._store_access"
+# 0.2 s that the first worker does not wait for: it looks at the machines meanwhile.
+import_beside_next_worker(_STORE_ACCESS)
 
 _COLLECTION = "codeblue.recovery."
 _DEFAULT_LOCK_DIR = "/var/lib/codeblue"
-
-
-@dataclass(frozen=True)
-class OpenRun:
-    """The run that this process holds the lease of a target for."""
-
-    run_id: str
-    target: str
-    lease: Lease
-    store: ResilientStore
-
-
-@dataclass(frozen=True)
-class Change:
-    """One journalled change on one machine.
-
-    :param action: the part of the step key that tells it from the others of the same stage and target.
-    :param decision: what was decided and why, written down before the change; no secrets.
-    :param arguments: for the module, without `step`.
-    :param seconds: the total deadline of the call.
-    :param target: the service that it belongs to, where that is not the task's host.
-    """
-
-    action: str
-    machine: str
-    module: str
-    arguments: Mapping[str, t.Any] = field(repr=False)
-    decision: Mapping[str, t.Any] = field(default_factory=dict)
-    seconds: float = 30.0
-    target: str | None = None
-
-
-@dataclass(frozen=True)
-class Changed:
-    """How a change ended: as `MachineAnswer`, and whether an earlier attempt had done it."""
-
-    change: Change
-    answer: MachineAnswer
-    earlier: bool = False
-
-    @property
-    def result(self) -> dict[str, t.Any]:
-        return self.answer.result_or_raise()
-
-    def checked(self) -> Changed:
-        """Itself.
-
-        :raises CodeblueError: it failed, or the machine did not answer.
-        """
-        self.answer.result_or_raise()
-        return self
 
 
 class StepAction(ActionBase):
@@ -306,9 +257,10 @@ class StepAction(ActionBase):
         work: t.Callable[[OpenRun], dict[str, t.Any]],
         target: str | None = None,
     ) -> dict[str, t.Any]:
-        """A journalled step on the controller itself, such as writing a snapshot.
+        """A journalled step on the controller itself, such as writing a snapshot, or through an API.
 
-        :param work: does it and returns a result without secrets; must be safe to run again.
+        :param work: does it and returns a result without secrets; must be safe to run again. `accepted_at` in it is
+            the Unix time at which the target accepted the change.
         """
         run = self.open_run(target)
         step = run.store.begin_step(
@@ -327,10 +279,16 @@ class StepAction(ActionBase):
         except CodeblueError as error:
             run.store.finish_step(step, "failed", {"error": redact_text(error.message, self._secrets)}, changed=False)
             raise
+        if result.get("accepted_at"):
+            self._accepted_at.append(float(result["accepted_at"]))
         run.store.finish_step(
             step, "ok", redact(plain(result), self._secrets), changed=bool(result.get("changed", True))
         )
         return result
+
+    def renew_lease(self, target: str | None = None) -> None:
+        """Tell other controllers that somebody is still at work here; for whoever waits on the controller."""
+        _renew([self.open_run(target)])
 
     def _call(self, change: Change, gate: tuple[OpenRun, str] | None) -> MachineCall:
         arguments = dict(change.arguments)
@@ -403,29 +361,6 @@ def _is_missing(error: ImportError) -> CodeblueError:
         "pip install codeblue-recovery there, or use the execution environment",
         exit_code=2,
     )
-
-
-def _import_store_beside_the_first_worker() -> None:
-    """Have ansible-playbook import the store while its first worker looks at the machines.
-
-    All workers are forks of ansible-playbook and find there what it has imported. The store takes 0.2 s: at the top
-    of this file they would pass before anybody looks, and in the workers once per task.
-    """
-    owner = os.getpid()
-    left = [_STORE_ACCESS]
-
-    def after_fork() -> None:
-        # Forks inherit this hook, and are not meant.
-        if left and os.getpid() == owner:
-            try:
-                importlib.import_module(left.pop())
-            except ImportError:
-                return  # the action that needs it says so
-
-    os.register_at_fork(after_in_parent=after_fork)
-
-
-_import_store_beside_the_first_worker()
 
 
 def _renew(runs: Iterable[OpenRun]) -> None:
