@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import urllib3
+import yaml
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 from kubernetes import client as official
 from kubernetes import config as official_config
@@ -70,7 +71,7 @@ class ClusterAccess:
             return api
         except official_config.ConfigException as error:
             raise BadInput(f"{where}: {_short(error)}", _HINT) from error
-        except (OSError, ValueError, TypeError, AttributeError, urllib3.exceptions.HTTPError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
             raise BadInput(f"{where}: cannot be used: {type(error).__name__}", _HINT) from error
         finally:
             official_kubeconfig._cleanup_temp_files()

@@ -71,7 +71,7 @@ def error_of(request: Request, status: int, body: str) -> KubernetesError:
     :param body: a `Status` of the API, or what a proxy in between says.
     """
     said = _status(body)
-    message = _one_line(str(said.get("message") or body or f"HTTP {status}"))
+    message = _one_line(_invalid_fields(said) or str(said.get("message") or body or f"HTTP {status}"))
     if _is_going(said, message):
         return NamespaceGoing(
             f"namespace {request.namespace} is being deleted, nothing new can be made in it",
@@ -97,6 +97,14 @@ def _status(body: str) -> Mapping[str, t.Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _invalid_fields(said: Mapping[str, t.Any]) -> str:
+    """Which fields of an object are wrong, without their values; empty when it is about something else."""
+    if said.get("reason") != "Invalid":
+        return ""
+    causes = (said.get("details") or {}).get("causes") or []
+    return "invalid " + (", ".join(str(each.get("field")) for each in causes) or "object")
 
 
 def _is_going(said: Mapping[str, t.Any], message: str) -> bool:

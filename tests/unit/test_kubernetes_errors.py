@@ -50,6 +50,13 @@ def test_each_answer_is_told(code: int, body: str, kind: type[KubernetesError], 
     assert "\n" not in str(error) and len(str(error)) < 600
 
 
+def test_a_value_that_the_server_repeats_is_not_shown() -> None:
+    causes = [{"field": "spec.template.spec.containers[0].env[0].value", "message": 'Invalid value: "s3cret"'}]
+    body = status('invalid: Invalid value: "s3cret"', reason="Invalid", details={"causes": causes})
+    found = str(error_of(REQUEST, 422, body))
+    assert "s3cret" not in found and "invalid spec.template.spec.containers[0].env[0].value" in found
+
+
 def test_a_missing_right_is_told_with_what_to_grant() -> None:
     hint = error_of(REQUEST, 403, status(RIGHTS)).hint
     assert hint is not None and hint.startswith("grant the verb patch on deployments.apps in namespace clinic")

@@ -1,0 +1,145 @@
+"""Simulated: a node whose pods become ready, fail or take their time, as the tag of their first image says.
+
+- `…:bad`: the image cannot be pulled
+- `…:crash`: the process ends over and over
+- `…:unready`: it runs and never becomes ready
+- anything else: it becomes ready at once
+
+Pods are real objects that real controllers made; only what a kubelet would write is written here.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import threading
+import typing as t
+from pathlib import Path
+
+import urllib3
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_access import ClusterAccess
+
+NODE = "simulated-0"
+_CAPACITY = {"cpu": "32", "memory": "64Gi", "pods": "250"}
+_WATCH_SECONDS = 30
+_PODS = f"/api/v1/pods?fieldSelector=spec.nodeName%3D{NODE}"
+
+
+class SimulatedNode:
+    """Registers a node and plays its kubelet in threads of this process.
+
+    :param kubeconfig: of an account that may do everything.
+    """
+
+    def __init__(self, kubeconfig: Path) -> None:
+        self._api = ClusterAccess(str(kubeconfig)).connect()
+        self._ended = threading.Event()
+        self._addresses: dict[str, str] = {}
+        self._watching: t.Any = None
+        self._thread = threading.Thread(target=self._run, name="simulated-node", daemon=True)
+
+    def start(self) -> None:
+        """Register the node; its pods are looked after from now on."""
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE, "labels": {"simulated": "true"}}}
+        self._call("POST", "/api/v1/nodes", node)
+        ready = {"type": "Ready", "status": "True", "reason": "Simulated", "lastHeartbeatTime": _now()}
+        status = {"capacity": _CAPACITY, "allocatable": _CAPACITY, "conditions": [ready]}
+        self._call("PATCH", f"/api/v1/nodes/{NODE}/status", {"status": status})
+        lease = {"holderIdentity": NODE, "leaseDurationSeconds": 3600, "renewTime": _now(precise=True)}
+        manifest = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": NODE}, "spec": lease}
+        self._call("POST", "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases", manifest)
+        self._call("PATCH", f"/api/v1/nodes/{NODE}", {"spec": {"taints": None}})
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End it; pods stay as they are."""
+        self._ended.set()
+        if self._watching is not None:
+            self._watching.close()
+        self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            try:
+                found = self._call("GET", _PODS)
+                for pod in found["items"]:
+                    self._seen(pod)
+                self._watch(found["metadata"]["resourceVersion"])
+            except (urllib3.exceptions.HTTPError, OSError, ValueError, KeyError, AttributeError):
+                # The API server restarts in some tests; a kubelet asks again as well.
+                self._ended.wait(0.1)
+
+    def _watch(self, version: str) -> None:
+        path = f"{_PODS}&watch=true&resourceVersion={version}&timeoutSeconds={_WATCH_SECONDS}"
+        self._watching = self._answer("GET", path)
+        rest = b""
+        for chunk in self._watching.stream(4096, decode_content=False):
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in filter(None, lines):
+                event = json.loads(line)
+                if event["type"] in ("ADDED", "MODIFIED"):
+                    self._seen(event["object"])
+                elif event["type"] == "ERROR":
+                    return
+
+    def _seen(self, pod: dict[str, t.Any]) -> None:
+        """Do what the kubelet would do next for this pod."""
+        place = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}"
+        if pod["metadata"].get("deletionTimestamp"):
+            options = {"gracePeriodSeconds": 0, "preconditions": {"uid": pod["metadata"]["uid"]}}
+            self._call("DELETE", place, options)
+        elif not (pod.get("status") or {}).get("containerStatuses"):
+            body = {"metadata": {"uid": pod["metadata"]["uid"]}, "status": self._status(pod)}
+            self._call("PATCH", f"{place}/status", body)
+
+    def _status(self, pod: dict[str, t.Any]) -> dict[str, t.Any]:
+        tag = str(pod["spec"]["containers"][0]["image"]).rpartition(":")[2]
+        ready = tag not in ("bad", "crash", "unready")
+        address = self._addresses.setdefault(pod["metadata"]["uid"], f"10.244.0.{len(self._addresses) % 250 + 1}")
+        conditions = [
+            {"type": kind, "status": "True" if good else "False", "lastTransitionTime": _now()}
+            for kind, good in (("Initialized", True), ("ContainersReady", ready), ("Ready", ready))
+        ]
+        return {
+            "phase": "Pending" if tag == "bad" else "Running",
+            "podIP": address,
+            "podIPs": [{"ip": address}],
+            "startTime": _now(),
+            "conditions": conditions,
+            "containerStatuses": [_container(each, tag, ready) for each in pod["spec"]["containers"]],
+        }
+
+    def _call(self, method: str, path: str, body: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        answer = self._answer(method, path, body)
+        found = json.loads(answer.data or b"{}")
+        return t.cast("dict[str, t.Any]", found)
+
+    def _answer(self, method: str, path: str, body: dict[str, t.Any] | None = None) -> t.Any:
+        content = "application/strategic-merge-patch+json" if method == "PATCH" else "application/json"
+        return self._api.rest_client.pool_manager.request(
+            method,
+            self._api.configuration.host + path,
+            body=json.dumps(body) if body is not None else None,
+            headers={"Content-Type": content},
+            preload_content=False,
+            timeout=urllib3.Timeout(connect=2, read=_WATCH_SECONDS + 5),
+        )
+
+
+def _container(container: dict[str, t.Any], tag: str, ready: bool) -> dict[str, t.Any]:
+    waiting = {
+        "bad": {"reason": "ImagePullBackOff", "message": f'Back-off pulling image "{container["image"]}"'},
+        "crash": {"reason": "CrashLoopBackOff", "message": "back-off 10s restarting failed container"},
+    }.get(tag)
+    return {
+        "name": container["name"],
+        "image": container["image"],
+        "imageID": "",
+        "ready": ready,
+        "restartCount": 3 if tag == "crash" else 0,
+        "state": {"waiting": waiting} if waiting else {"running": {"startedAt": _now()}},
+    }
+
+
+def _now(precise: bool = False) -> str:
+    return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ" if precise else "%Y-%m-%dT%H:%M:%SZ")
