@@ -36,6 +36,9 @@ _FACT_NAMES = """
     exit_code seconds irreversible undo reason outcome passed failed checks level expected
 """
 FACTS = frozenset(_FACT_NAMES.split())
+#: Begins the name of a step that proves a version; its result has `kind` and `version`.
+PROOF = "prove_"
+_MOST_PROOFS = 50
 # Observations of the run that tell how far the incident is.
 _INCIDENT_STATUS = {"detection": "investigating", "diagnosis": "identified"}
 
@@ -227,6 +230,18 @@ class JournalStore:
         with self.database.read() as connection:
             rows = connection.execute(sa.select(journal).where(journal.c.run_id == run_id).order_by(journal.c.id)).all()
         return [_step(row, "done" if row.outcome == "ok" else "in_doubt") for row in rows]
+
+    def proven_versions(self, target: str, kind: str) -> list[str]:
+        """The versions of a target that runs have seen working after they brought them back, the latest first."""
+        query = (
+            sa.select(journal.c.result)
+            .where(journal.c.target == target, journal.c.outcome == "ok", journal.c.action.like(f"{PROOF}%"))
+            .order_by(journal.c.id.desc())
+            .limit(_MOST_PROOFS)
+        )
+        with self.database.read() as connection:
+            results = [json.loads(row.result or "{}") for row in connection.execute(query)]
+        return list(dict.fromkeys(str(each["version"]) for each in results if each.get("kind") == kind))
 
     def open_intents(self, run_id: str) -> list[Step]:
         """Steps that were begun and have no result; `worker` is the process that may still be at it."""
