@@ -22,6 +22,8 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_clie
 )
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_errors import Conflict, NotFound
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_rollouts import is_ready
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_workload import KubernetesWorkload
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_kubernetes import KubernetesPlatform, Workload
 from control_plane import ControlPlane, programs
 from simulated_node import SimulatedNode
 
@@ -106,6 +108,10 @@ class Namespace:
         """Wait until all pods are of one version and serve."""
         count = 1 if kind == "DaemonSet" else 2
         self.until_pods(name, {tag: [True] * count})
+
+    def reader(self, kind: str, name: str) -> KubernetesWorkload:
+        """A workload as actions read and change it."""
+        return KubernetesWorkload(self.cluster.client(), KubernetesPlatform(self.name, Workload(kind, name)))
 
     def variables(self, kind: str, name: str, kubeconfig: Path | None = None) -> dict[str, t.Any]:
         """How an inventory describes a workload of it."""

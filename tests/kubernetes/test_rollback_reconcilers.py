@@ -17,6 +17,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_clie
     Resource,
 )
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_errors import Conflict, NotFound
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_reconcilers import TELL
 from cluster import Namespace
 
 pytestmark = pytest.mark.kubernetes
@@ -110,17 +111,18 @@ def test_an_operator_is_refused_before_anything_is_changed(namespace: Namespace,
     assert site.bad_versions("records") == []
 
 
-def test_an_autoscaler_is_told_and_left_alone(namespace: Namespace, tmp_path: Path) -> None:
+def test_an_autoscaler_is_told_and_left_alone(namespace: Namespace) -> None:
     reference = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "records"}
     scaler = {
         "metadata": {"name": "records"},
         "spec": {"scaleTargetRef": reference, "minReplicas": 2, "maxReplicas": 4},
     }
     namespace.client.create(AUTOSCALERS, namespace.name, {"apiVersion": "autoscaling/v2", **scaler})
-    played = broken(namespace, tmp_path).roll_back(reason="bad")
-    assert played.code == 0, played.out
-    assert played.result["reconcilers"] == [
+    namespace.workload("Deployment", "records", "3.8")
+    workload = namespace.reader("Deployment", "records")
+    (told,) = workload.reconcilers(workload.read())
+    assert told.treatment == TELL
+    assert told.told == (
         "HorizontalPodAutoscaler records (it names the workload in scaleTargetRef):"
         " it keeps the number of pods and leaves their version alone"
-    ]
-    assert played.result["due"] == []
+    )
