@@ -17,11 +17,11 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._process_identit
 # A failing import at the top of an action plugin would abort the whole play, past rescue. It is said in run().
 try:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import Card
-    from ansible_collections.codeblue.recovery.plugins.plugin_utils._detection import (
-        Detection,
-        dependents_of,
-        detect,
-        with_metrics,
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import CheckResult
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._detection import Detection, dependents_of
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes import (
+        judge,
+        refuse_other_runbooks,
     )
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_looks import (
         Findings,
@@ -29,9 +29,9 @@ try:
         member_look,
     )
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_postgresql import diagnose
-    from ansible_collections.codeblue.recovery.plugins.plugin_utils._forked_work import ForkedWork
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._inquiry import Inquiry
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_inquiry import KubernetesInquiry
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._looks import Looks, ServiceLook, count_commits_call
-    from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineAnswer
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._metric_reading import Start
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import HostDatabase
@@ -48,8 +48,6 @@ try:
 except ImportError as error:
     _MISSING = error
 
-# The detection bounds itself by less. This is for a controller that has no time for it.
-_DETECTION_SECONDS = 60.0
 _MOST_UNKNOWN = 5
 _RUNNING = ("running", "active", "started")
 # Cause to the treatment that a play may carry out by itself; every other cause needs a person.
@@ -85,6 +83,7 @@ class ActionModule(OpeningAction):
         self._stage = "open"
         started = time.monotonic()
         targets = self.services(self.targets)
+        refuse_other_runbooks(arguments["runbook"], targets)
         opener = self.opener(arguments, targets)
         card = card_of(arguments["runbook"])
         dependents = self.services(dependents_of(self.targets, self._variables["hostvars"], self.service_names()))
@@ -156,30 +155,40 @@ class ActionModule(OpeningAction):
         dependents: Mapping[str, Service],
         level: str,
         start: Start | None,
-    ) -> _Inquiry:
+    ) -> Inquiry:
+        on_hosts = {name: service for name, service in targets.items() if service.kubernetes is None}
+        in_clusters = {name: service for name, service in targets.items() if service.kubernetes is not None}
+        clusters = KubernetesInquiry(in_clusters) if in_clusters else None
         asked = (
-            Looks(self.machines, targets, self._secrets.add) if own is None else Questions(own, self.machines, targets)
+            Looks(self.machines, on_hosts, self._secrets.add)
+            if own is None
+            else Questions(own, self.machines, on_hosts)
         )
-        return _Inquiry(asked, card, targets, dependents, level, start)
+        return Inquiry(asked, clusters, card, targets, dependents, level, start)
 
     def _found(
         self,
         own: RunbookDiagnosis | None,
-        inquiry: _Inquiry,
+        inquiry: Inquiry,
         targets: Mapping[str, Service],
         dependents: Mapping[str, Service],
     ) -> dict[str, dict[str, t.Any]]:
         """The judgement about each target: the runbook's own, or by what the target is."""
         detection = inquiry.detection()
+        on_hosts = {name: service for name, service in targets.items() if service.kubernetes is None}
+        found = {
+            name: judge(seen.findings(targets[name], _failing(targets[name], detection), self._bad(name)), time.time())
+            for name, seen in inquiry.workloads().items()
+        }
         if own is None:
-            seen = inquiry.looks()
+            looks = inquiry.looks()
             needed_by = {name: [n for n, s in dependents.items() if name in s.depends_on] for name in targets}
-            return {
-                name: self._diagnosis(service, seen[name], detection, needed_by[name])
-                for name, service in targets.items()
+            return found | {
+                name: self._diagnosis(service, looks[name], detection, needed_by[name])
+                for name, service in on_hosts.items()
             }
         answers = inquiry.answers()
-        return {
+        return found | {
             name: own.decide(
                 Seen(
                     service,
@@ -190,8 +199,16 @@ class ActionModule(OpeningAction):
                     self.services([each for each in service.depends_on if each in self.service_names()]),
                 )
             )
-            for name, service in targets.items()
+            for name, service in on_hosts.items()
         }
+
+    def _bad(self, name: str) -> list[str]:
+        """Versions of the service's workload that are marked bad; a look in check mode leaves that to the rollback."""
+        if self.check_mode:
+            return []
+        from ansible_collections.codeblue.recovery.plugins.plugin_utils._release_changes import KIND
+
+        return [each.version for each in self.open_run(name).store.bad_versions(name, KIND)]
 
     def _open(self, opener: RunOpener, started: float) -> Opened | None:
         """Open the run; None in check mode."""
@@ -295,55 +312,10 @@ class ActionModule(OpeningAction):
             )
 
 
-class _Inquiry(contextlib.AbstractContextManager["_Inquiry"]):
-    """Machines are asked and checks carried out from the moment it is made, and no longer than its `with`."""
-
-    def __init__(
-        self,
-        asked: Looks | Questions,
-        card: Card,
-        targets: Mapping[str, Service],
-        dependents: Mapping[str, Service],
-        level: str,
-        start: Start | None,
-    ) -> None:
-        self._asked = asked
-        self._card = card
-        self._start = start
-        self._targets = targets
-        self._dependents = dependents
-        self._detection = ForkedWork(
-            "detection", lambda: detect(card, {**targets, **dependents}, level), _DETECTION_SECONDS
-        )
-        self._detected: Detection | None = None
-
-    def detection(self) -> Detection:
-        """Wait for the checks, and for metrics when no criterion fires by them alone."""
-        if self._detected is None:
-            self._detected = self._detection.result()
-            if self._start is not None:
-                everybody = {**self._targets, **self._dependents}
-                self._detected = with_metrics(self._card, everybody, self._detected, self._start)
-        return self._detected
-
-    def looks(self) -> Mapping[str, ServiceLook]:
-        """Wait for the machines, where the targets are diagnosed by what they are."""
-        troubled = {result.target for result in self.detection().results if not result.ok}
-        failing = {
-            name
-            for name in self._targets
-            if name in troubled
-            or any(name in service.depends_on for n, service in self._dependents.items() if n in troubled)
-        }
-        return t.cast(Looks, self._asked).answers(failing)
-
-    def answers(self) -> Mapping[str, Mapping[str, MachineAnswer]]:
-        """Wait for the machines, where the runbook has questions of its own."""
-        return t.cast(Questions, self._asked).answers()
-
-    def __exit__(self, *exc: object) -> None:
-        self._detection.end()
-        self._asked.end()
+def _failing(service: Service, detection: Detection) -> list[CheckResult]:
+    """What fails of the service and of what it depends on; a dependency is a target too, or was asked just now."""
+    failing = [result for result in detection.results if not result.ok]
+    return [result for result in failing if result.target in (service.name, *service.depends_on)]
 
 
 def _instances(look: ServiceLook, detection: Detection, name: str) -> dict[str, t.Any]:

@@ -115,7 +115,28 @@ class SentinelCheck(PostgresqlCheck):
     type: t.ClassVar[str] = "sentinel"
 
 
-CHECK_TYPES = ("http", "session", "tcp", "postgresql", "sentinel")
+@dataclass(frozen=True)
+class WorkloadCheck(Check):
+    """Kubernetes has a ready pod of the workload, and its Service leads to one.
+
+    Every service on Kubernetes has this check; it needs no way from the controller to the pods.
+
+    :param kind: Deployment, StatefulSet or DaemonSet.
+    :param service: None when it has no Service.
+    :param kubeconfig: None for the usual one.
+    :param context: None for the current one.
+    """
+
+    namespace: str
+    kind: str
+    name: str
+    service: str | None
+    kubeconfig: str | None
+    context: str | None
+    type: t.ClassVar[str] = "workload"
+
+
+CHECK_TYPES = ("http", "session", "tcp", "postgresql", "sentinel", "workload")
 
 
 @dataclass(frozen=True)
@@ -242,6 +263,9 @@ ERROR_CLASSES: Mapping[str, str] = {
     "database_missing": "the database does not exist (SQLSTATE 3D000)",
     "disk_full": "PostgreSQL has no space left (SQLSTATE 53100)",
     "query_failed": "the query failed for another reason; the SQLSTATE is in the detail",
+    "no_pod_ready": "Kubernetes has no ready pod of the workload, or no such workload",
+    "no_endpoint": "the Service leads to no ready pod, or does not exist",
+    "api_unavailable": "the API server of the cluster gives no answer that can be used",
     "sentinel_lost": "a row that was committed cannot be read back",
     "secret_unreadable": "the secret that the check needs cannot be read on the controller",
     "controller": "the check could not be carried out by the controller itself",

@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import (
-    CHECK_TYPES,
     LEVELS,
     SIGNALS,
     TOPICS,
@@ -71,7 +70,7 @@ def read_checks(values: TypedMapping) -> Checks:
 def _read_level(values: TypedMapping, level: str, seen: set[str]) -> Iterator[Check]:
     for item in values.listed(level):
         before = len(item.problems.lines)
-        kind = item.choice("type", CHECK_TYPES)
+        kind = item.choice("type", tuple(_READERS))
         if len(item.problems.lines) > before:
             continue
         topic = item.choice("topic", TOPICS) if level == SIGNALS else None

@@ -13,6 +13,7 @@ import typing as t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import CheckResult
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_look import (
     CONFIGURATION_REASONS,
@@ -22,6 +23,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_look
     ServiceLook,
     WorkloadLook,
 )
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._runbook_diagnosis import LIKELY, PROVEN, UNDECIDED
 
 #: Cause to the treatment that runs by itself; every other cause needs a person.
@@ -35,6 +37,8 @@ TREATMENTS: Mapping[str, str] = {
     "traffic_misrouted": "route",
     "scaled_to_zero": "scale",
 }
+# Runbooks whose criteria are about absence: the state of the workload tells why.
+RUNBOOKS = ("authentication_system_down",)
 CAUSES = (
     *TREATMENTS,
     "quota_exceeded",
@@ -83,6 +87,19 @@ class ServiceFindings:
 
 
 _Finding = tuple[str, float, list[str]]
+
+
+def refuse_other_runbooks(runbook: str, services: Mapping[str, Service]) -> None:
+    """Say early which target a runbook cannot recover yet.
+
+    :raises BadInput: a target runs on Kubernetes, and the runbook does not work there.
+    """
+    for name, service in services.items():
+        if service.kubernetes is not None and runbook not in RUNBOOKS:
+            raise BadInput(
+                f"{name}: {runbook} does not work on platform kubernetes yet",
+                f"there it works: {', '.join(RUNBOOKS)}; to leave the service out: --limit",
+            )
 
 
 def judge(found: ServiceFindings, now: float) -> dict[str, t.Any]:

@@ -66,6 +66,10 @@ EVENTS = Resource("", "v1", "events")
 NAMESPACES = Resource("", "v1", "namespaces", namespaced=False)
 REPLICA_SETS = Resource("apps", "v1", "replicasets")
 CONTROLLER_REVISIONS = Resource("apps", "v1", "controllerrevisions")
+SERVICES = Resource("", "v1", "services")
+ENDPOINT_SLICES = Resource("discovery.k8s.io", "v1", "endpointslices")
+SECRETS = Resource("", "v1", "secrets")
+CONFIG_MAPS = Resource("", "v1", "configmaps")
 AUTOSCALERS = Resource("autoscaling", "v2", "horizontalpodautoscalers")
 WORKLOAD_RESOURCES = {
     "Deployment": Resource("apps", "v1", "deployments"),

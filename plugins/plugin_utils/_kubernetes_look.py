@@ -169,12 +169,8 @@ def look_at_workload(objects: NamespaceObjects, kind: str, name: str) -> Workloa
     else:
         pods = objects.owned_by("Pod", workload)
         revision = _newest_revision(objects.owned_by("ControllerRevision", workload), kind)
-    if kind == "DaemonSet":
-        desired = int(status.get("desiredNumberScheduled") or 0)
-        ready, updated = int(status.get("numberReady") or 0), int(status.get("updatedNumberScheduled") or 0)
-    else:
-        desired = int(spec.get("replicas", 1))
-        ready, updated = int(status.get("readyReplicas") or 0), int(status.get("updatedReplicas") or 0)
+    desired, ready = desired_and_ready(kind, workload)
+    updated = int(status.get("updatedNumberScheduled" if kind == "DaemonSet" else "updatedReplicas") or 0)
     generation = int(workload["metadata"].get("generation") or 0)
     return WorkloadLook(
         kind=kind,
@@ -199,16 +195,37 @@ def look_at_service(objects: NamespaceObjects, name: str, workload: str, kind: s
     selector: Mapping[str, str] = service["spec"].get("selector") or {}
     owner = objects.find(kind, workload)
     template = ((owner or {}).get("spec") or {}).get("template", {}).get("metadata", {}).get("labels") or {}
-    endpoints = 0
-    for part in objects.by_kind.get("EndpointSlice", ()):
-        if (part["metadata"].get("labels") or {}).get(_SERVICE_LABEL) == name:
-            endpoints += sum(1 for each in part.get("endpoints") or () if (each.get("conditions") or {}).get("ready"))
+    parts = [
+        each
+        for each in objects.by_kind.get("EndpointSlice", ())
+        if (each["metadata"].get("labels") or {}).get(_SERVICE_LABEL) == name
+    ]
     fitting = [pod for pod in objects.by_kind.get("Pod", ()) if _fits(selector, pod["metadata"].get("labels") or {})]
     return ServiceLook(
         name=name,
         selects=len(fitting),
-        endpoints=endpoints,
+        endpoints=ready_endpoints(parts),
         missed=tuple(sorted(key for key, value in selector.items() if template.get(key) != value)),
+    )
+
+
+def desired_and_ready(kind: str, workload: Object) -> tuple[int, int]:
+    """How many pods there should be, and how many are ready."""
+    spec, status = workload["spec"], workload.get("status") or {}
+    if kind == "DaemonSet":
+        return int(status.get("desiredNumberScheduled") or 0), int(status.get("numberReady") or 0)
+    return int(spec.get("replicas", 1)), int(status.get("readyReplicas") or 0)
+
+
+def selecting_service(name: str) -> str:
+    """The label selector for the EndpointSlices of a Service."""
+    return f"{_SERVICE_LABEL}={name}"
+
+
+def ready_endpoints(slices: Iterable[Object]) -> int:
+    """How many addresses of these EndpointSlices take traffic."""
+    return sum(
+        1 for part in slices for each in part.get("endpoints") or () if (each.get("conditions") or {}).get("ready")
     )
 
 

@@ -8,13 +8,14 @@ always looked up.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import typing as t
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import Checks
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import Checks, WorkloadCheck
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks_reading import read_checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import HostPlatform
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host_reading import read_host
@@ -36,6 +37,8 @@ PLATFORMS = ("host", "kubernetes", "aws")
 KINDS = ("service", "database", "gateway", "ai", "auth", "storage")
 # Tiers order services within the dependency order: 0 comes back first.
 LOWEST_TIER = 9
+# An API server under load answers within a second or two; a check is not its longest wait.
+_WORKLOAD_SECONDS = 5.0
 
 _SERVICE_VARIABLES = (
     "codeblue_environment",
@@ -175,13 +178,31 @@ def _read_service(
         tier=values.integer("codeblue_tier", default=DEFAULT_TIER, most=LOWEST_TIER),
         depends_on=_read_dependencies(name, values, inventory_names),
         objectives=_read_objectives(values.child("codeblue_objectives")),
-        checks=read_checks(checks) if checks is not None else Checks(),
+        checks=_with_workload(read_checks(checks) if checks is not None else Checks(), kubernetes),
         host=host,
         kubernetes=kubernetes,
         platform_settings=settings,
         phi=read_phi(phi, inventory_names) if phi is not None else None,
         metrics=_read_metrics(metrics, host) if metrics is not None else None,
     )
+
+
+def _with_workload(checks: Checks, kubernetes: KubernetesPlatform | None) -> Checks:
+    """The checks of a service on Kubernetes, that of its workload first: it needs no way to the pods."""
+    if kubernetes is None:
+        return checks
+    check = WorkloadCheck(
+        id="workload",
+        timeout=_WORKLOAD_SECONDS,
+        max_response=None,
+        namespace=kubernetes.namespace,
+        kind=kubernetes.workload.kind,
+        name=kubernetes.workload.name,
+        service=kubernetes.service,
+        kubeconfig=kubernetes.kubeconfig,
+        context=kubernetes.context,
+    )
+    return dataclasses.replace(checks, shallow=(check, *checks.shallow))
 
 
 def _read_metrics(values: TypedMapping, host: HostPlatform | None) -> MetricSources:

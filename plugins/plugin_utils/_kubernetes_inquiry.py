@@ -1,0 +1,160 @@
+# Copyright: codeblue.recovery contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Looks at all targets on Kubernetes at once, in a process of its own, while the run is being opened.
+
+One list of each kind and namespace serves all its services. Of Secrets and ConfigMaps only the names of their keys
+leave the process that has listed them.
+"""
+
+from __future__ import annotations
+
+import datetime
+import typing as t
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import CheckResult
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes import ServiceFindings
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._forked_work import ForkedWork
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_look import (
+    Missing,
+    NamespaceObjects,
+    ServiceLook,
+    WorkloadLook,
+    look_at_service,
+    look_at_workload,
+    missing_references,
+)
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_kubernetes import KubernetesPlatform
+
+_LOOK_SECONDS = 20.0
+# Beyond the calls' own budget: for the start of the process and the import of the client.
+_AROUND_SECONDS = 10.0
+
+_Place = tuple[str | None, str | None, str]
+
+
+@dataclass(frozen=True)
+class WorkloadSeen:
+    """What was seen of one service.
+
+    :param changed_at: Unix seconds when the revision that is rolled out was made; None when unknown.
+    :param earlier: versions that are kept and are not rolled out, the latest first.
+    """
+
+    workload: WorkloadLook | None
+    route: ServiceLook | None
+    missing: tuple[Missing, ...]
+    changed_at: float | None
+    earlier: tuple[str, ...]
+
+    def findings(self, service: Service, failing: Iterable[CheckResult], bad: Iterable[str]) -> ServiceFindings:
+        """With what the checks say, ready to be judged.
+
+        :param bad: versions that are marked bad.
+        """
+        return ServiceFindings(
+            service=service.name,
+            depends_on=service.depends_on,
+            workload=self.workload,
+            route=self.route,
+            route_wanted=service.require_kubernetes().service is not None,
+            missing=self.missing,
+            failing=tuple(failing),
+            changed_at=self.changed_at,
+            earlier=bool(set(self.earlier) - set(bad)),
+        )
+
+
+class KubernetesInquiry:
+    """The namespaces of the targets, listed from the moment this is made."""
+
+    def __init__(self, services: Mapping[str, Service]) -> None:
+        platforms = {name: service.require_kubernetes() for name, service in services.items()}
+        self._work = ForkedWork("the look at Kubernetes", lambda: _look(platforms), _LOOK_SECONDS + _AROUND_SECONDS)
+
+    def answers(self) -> dict[str, WorkloadSeen]:
+        """Wait for all, by target.
+
+        :raises CodeblueError: an API server cannot be asked.
+        """
+        return self._work.result()
+
+    def end(self) -> None:
+        """End what is still under way."""
+        self._work.end()
+
+
+def _look(platforms: Mapping[str, KubernetesPlatform]) -> dict[str, WorkloadSeen]:
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_access import ClusterAccess
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_client import (
+        CONFIG_MAPS,
+        CONTROLLER_REVISIONS,
+        ENDPOINT_SLICES,
+        PODS,
+        REPLICA_SETS,
+        SECRETS,
+        SERVICES,
+        WORKLOAD_RESOURCES,
+        Budget,
+        KubernetesClient,
+    )
+
+    always = {"Pod": PODS, "Service": SERVICES, "EndpointSlice": ENDPOINT_SLICES}
+    always |= {"Secret": SECRETS, "ConfigMap": CONFIG_MAPS}
+    budget = Budget(_LOOK_SECONDS)
+    seen: dict[str, WorkloadSeen] = {}
+    for (kubeconfig, context, namespace), names in _by_place(platforms).items():
+        client = KubernetesClient(ClusterAccess(kubeconfig, context), budget)
+        kinds = {platforms[name].workload.kind for name in names}
+        wanted = {**always, **{kind: WORKLOAD_RESOURCES[kind] for kind in kinds}}
+        if "Deployment" in kinds:
+            wanted["ReplicaSet"] = REPLICA_SETS
+        if kinds - {"Deployment"}:
+            wanted["ControllerRevision"] = CONTROLLER_REVISIONS
+        objects = NamespaceObjects({kind: client.list_all(each, namespace) for kind, each in wanted.items()})
+        seen |= {name: _seen(platforms[name], objects) for name in names}
+    return seen
+
+
+def _by_place(platforms: Mapping[str, KubernetesPlatform]) -> dict[_Place, list[str]]:
+    found: dict[_Place, list[str]] = {}
+    for name, platform in platforms.items():
+        found.setdefault((platform.kubeconfig, platform.context, platform.namespace), []).append(name)
+    return found
+
+
+def _seen(platform: KubernetesPlatform, objects: NamespaceObjects) -> WorkloadSeen:
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_rollouts import read_rollout
+
+    kind, name = platform.workload.kind, platform.workload.name
+    workload = objects.find(kind, name)
+    earlier: tuple[str, ...] = ()
+    changed_at = None
+    if workload is not None:
+        history = objects.by_kind["ReplicaSet" if kind == "Deployment" else "ControllerRevision"]
+        rollout = read_rollout({**workload, "kind": kind}, history, objects.by_kind["Pod"])
+        earlier = tuple(each.version for each in rollout.earlier)
+        changed_at = _changed_at(workload)
+    route = platform.service
+    return WorkloadSeen(
+        workload=look_at_workload(objects, kind, name),
+        route=look_at_service(objects, route, name, kind) if route is not None else None,
+        missing=missing_references(objects, kind, name),
+        changed_at=changed_at,
+        earlier=earlier,
+    )
+
+
+def _changed_at(workload: Mapping[str, t.Any]) -> float | None:
+    """When the template was last changed, by whoever owns that field: a revision that comes back keeps its age."""
+    moments = [
+        each["time"]
+        for each in workload["metadata"].get("managedFields") or ()
+        if each.get("time") and "f:template" in (each.get("fieldsV1") or {}).get("f:spec", {})
+    ]
+    if not moments:
+        moments = [str(workload["metadata"].get("creationTimestamp") or "")]
+    newest = max(moments)
+    return datetime.datetime.fromisoformat(newest.replace("Z", "+00:00")).timestamp() if newest else None
