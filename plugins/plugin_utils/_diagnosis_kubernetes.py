@@ -32,15 +32,15 @@ TREATMENTS: Mapping[str, str] = {
     "image_unavailable": "rollback",
     "release_crashing": "rollback",
     "release_failing": "rollback",
-    "configuration_missing": "restore",
-    "workload_missing": "restore",
-    "traffic_misrouted": "route",
-    "scaled_to_zero": "scale",
 }
 # Runbooks whose criteria are about absence: the state of the workload tells why.
 RUNBOOKS = ("authentication_system_down",)
 CAUSES = (
     *TREATMENTS,
+    "configuration_missing",
+    "workload_missing",
+    "traffic_misrouted",
+    "scaled_to_zero",
     "quota_exceeded",
     "pods_unschedulable",
     "dependency_down",
@@ -53,6 +53,10 @@ RECENT_SECONDS = 7 * 24 * 3600.0
 _MOST_EVIDENCE = 10
 
 _NEXT_STEPS: Mapping[str, str] = {
+    "configuration_missing": "Make again what is missing, from where it is kept; waiting pods then start by themselves.",
+    "workload_missing": "Make the workload again from its manifest, or name the right one in codeblue_kubernetes.",
+    "traffic_misrouted": "Give the Service the selector that the pods' labels fit: kubectl edit service.",
+    "scaled_to_zero": "Ask who scaled it down, then scale it back: kubectl scale.",
     "quota_exceeded": "Raise the quota of the namespace, or remove what uses it up; the refusal names the resource.",
     "pods_unschedulable": "Give the pods a node: uncordon one, add one, or lower what they request.",
     "dependency_down": "Bring the dependency back first; its own runbook does that. The release is not the cause.",
