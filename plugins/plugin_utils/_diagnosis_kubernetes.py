@@ -53,7 +53,7 @@ RECENT_SECONDS = 7 * 24 * 3600.0
 _MOST_EVIDENCE = 10
 
 _NEXT_STEPS: Mapping[str, str] = {
-    "configuration_missing": "Make again what is missing, from where it is kept; waiting pods then start by themselves.",
+    "configuration_missing": "Make again what is missing, from where it is kept; the pods then start.",
     "workload_missing": "Make the workload again from its manifest, or name the right one in codeblue_kubernetes.",
     "traffic_misrouted": "Give the Service the selector that the pods' labels fit: kubectl edit service.",
     "scaled_to_zero": "Ask who scaled it down, then scale it back: kubectl scale.",
