@@ -20,6 +20,7 @@ try:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import CheckResult
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._detection import Detection, dependents_of
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes import (
+        BAD_VERSIONS,
         judge,
         refuse_other_runbooks,
     )
@@ -206,9 +207,7 @@ class ActionModule(OpeningAction):
         """Versions of the service's workload that are marked bad; a look in check mode leaves that to the rollback."""
         if self.check_mode:
             return []
-        from ansible_collections.codeblue.recovery.plugins.plugin_utils._release_changes import KIND
-
-        return [each.version for each in self.open_run(name).store.bad_versions(name, KIND)]
+        return [each.version for each in self.open_run(name).store.bad_versions(name, BAD_VERSIONS)]
 
     def _open(self, opener: RunOpener, started: float) -> Opened | None:
         """Open the run; None in check mode."""
