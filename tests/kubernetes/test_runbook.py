@@ -1,0 +1,116 @@
+"""A whole runbook on Kubernetes, by the command: called for, planned, run, validated, recorded. Pods are simulated."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+from account import Account
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_client import SERVICES, WORKLOAD_RESOURCES
+from cluster import Cluster, Namespace
+
+pytestmark = pytest.mark.kubernetes
+RUNBOOK = "authentication_system_down"
+_WRITES = {"create", "update", "patch", "delete", "deletecollection"}
+
+
+class Site(Account):
+    """An account whose only service is the login, on Kubernetes."""
+
+    def __init__(self, root: Path, namespace: Namespace, kubeconfig: Path | None = None) -> None:
+        service = namespace.variables("Deployment", "login", kubeconfig)
+        service["codeblue_kind"] = "auth"
+        service["codeblue_kubernetes"]["service"] = "login"
+        super().__init__(root, {"login": service})
+        groups = yaml.safe_load(self.inventory.read_text(encoding="utf-8"))
+        services = groups["all"]["children"]["codeblue_services"]
+        services["children"] = {"codeblue_auth_services": {"hosts": {"login": None}}}
+        self.inventory.write_text(yaml.safe_dump(groups), encoding="utf-8")
+
+    def codeblue(self, command: str, *options: str) -> tuple[int, list[dict[str, t.Any]]]:
+        done = subprocess.run(
+            [sys.executable, "-m", "codeblue", command, RUNBOOK, "-i", str(self.inventory), "--json", *options],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+        lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        assert lines, done.stderr
+        return done.returncode, lines
+
+
+def login(namespace: Namespace) -> None:
+    """A login whose next version takes the place of this one at once, as one does that cannot run beside itself."""
+    namespace.workload("Deployment", "login", "3.8", strategy={"type": "Recreate"})
+    manifest = {
+        "metadata": {"name": "login"},
+        "spec": {"selector": {"app": "login"}, "ports": [{"port": 80, "targetPort": 8080}]},
+    }
+    namespace.client.create(SERVICES, namespace.name, manifest)
+    namespace.serves("Deployment", "login", "3.8")
+
+
+@pytest.mark.parametrize(("tag", "cause"), [("bad", "image_unavailable"), ("crash", "release_crashing")])
+def test_a_bad_version_is_rolled_back(
+    cluster: Cluster, namespace: Namespace, tmp_path: Path, tag: str, cause: str
+) -> None:
+    login(namespace)
+    user = f"operator-{namespace.name}"
+    site = Site(tmp_path, namespace, cluster.audited(user))
+    namespace.set_image("Deployment", "login", tag)
+    namespace.until_pods("login", {tag: [False, False]})
+    code, planned = site.codeblue("plan")
+    assert code == 0, planned[-1]
+    assert any(f"login: {cause}" in str(each.get("summary")) for each in planned), planned
+    asked = [each for each in cluster.own.audited() if each["user"] == user]
+    assert asked and not [each for each in asked if each["verb"] in _WRITES]
+    code, lines = site.codeblue("run")
+    assert code == 0, lines[-1]
+    assert lines[-1]["outcome"] == "recovered" and lines[-1]["first_action_seconds"] > 0
+    namespace.serves("Deployment", "login", "3.8")
+    (bad,) = site.bad_versions("login")
+    assert bad.startswith(f"pause:{tag}+")
+    print(f"{cause}: first change after {lines[-1]['first_action_seconds']} s of {lines[-1]['seconds']} s")
+    code, lines = site.codeblue("run")
+    assert code == 0 and lines[-1]["outcome"] == "nothing_to_do"
+
+
+def test_a_healthy_login_is_left_alone(cluster: Cluster, namespace: Namespace, tmp_path: Path) -> None:
+    login(namespace)
+    user = f"healthy-{namespace.name}"
+    code, lines = Site(tmp_path, namespace, cluster.audited(user)).codeblue("run")
+    assert code == 0 and lines[-1]["outcome"] == "nothing_to_do", lines[-1]
+    assert not [each for each in cluster.own.audited() if each["user"] == user and each["verb"] in _WRITES]
+
+
+def test_what_no_rollback_mends_is_for_a_person(namespace: Namespace, tmp_path: Path) -> None:
+    login(namespace)
+    change = {"spec": {"selector": {"app": "login", "version": "stable"}}}
+    namespace.client.merge(SERVICES, "login", namespace.name, change)
+    code, lines = Site(tmp_path, namespace).codeblue("run")
+    assert code == 1 and lines[-1]["outcome"] == "failed_safe", lines[-1]
+    assert "traffic_misrouted" in lines[-1]["error"] and "version" in lines[-1]["error"]
+    found = namespace.client.get(WORKLOAD_RESOURCES["Deployment"], "login", namespace.name)
+    assert found["metadata"]["generation"] == 1
+
+
+def test_another_runbook_says_that_it_does_not_work_there(namespace: Namespace, tmp_path: Path) -> None:
+    site = Site(tmp_path, namespace)
+    done = subprocess.run(
+        [sys.executable, "-m", "codeblue", "run", "security_breach_response", "-i", str(site.inventory), "--json"],
+        env=site.environment,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    last = json.loads(done.stdout.splitlines()[-1])
+    assert done.returncode == 2, last
+    assert "login: security_breach_response does not work on platform kubernetes yet" in last["error"]
