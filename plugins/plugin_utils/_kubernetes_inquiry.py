@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Looks at all targets on Kubernetes at once, in a process of its own, while the run is being opened.
 
-One list of each kind and namespace serves all its services. Of Secrets and ConfigMaps only the names of their keys
-leave the process that has listed them.
+One list of each kind and namespace serves all its services. Secrets and ConfigMaps are never listed: those that the
+template of a workload in trouble names are asked for one by one, and only the names of their keys are kept.
 """
 
 from __future__ import annotations
@@ -24,9 +24,13 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_look
     look_at_service,
     look_at_workload,
     missing_references,
+    wanted_references,
 )
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_kubernetes import KubernetesPlatform
+
+if t.TYPE_CHECKING:
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_client import KubernetesClient
 
 _LOOK_SECONDS = 20.0
 # Beyond the calls' own budget: for the start of the process and the import of the client.
@@ -89,12 +93,10 @@ class KubernetesInquiry:
 def _look(platforms: Mapping[str, KubernetesPlatform]) -> dict[str, WorkloadSeen]:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_access import ClusterAccess
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_client import (
-        CONFIG_MAPS,
         CONTROLLER_REVISIONS,
         ENDPOINT_SLICES,
         PODS,
         REPLICA_SETS,
-        SECRETS,
         SERVICES,
         WORKLOAD_RESOURCES,
         Budget,
@@ -102,7 +104,6 @@ def _look(platforms: Mapping[str, KubernetesPlatform]) -> dict[str, WorkloadSeen
     )
 
     always = {"Pod": PODS, "Service": SERVICES, "EndpointSlice": ENDPOINT_SLICES}
-    always |= {"Secret": SECRETS, "ConfigMap": CONFIG_MAPS}
     budget = Budget(_LOOK_SECONDS)
     seen: dict[str, WorkloadSeen] = {}
     for (kubeconfig, context, namespace), names in _by_place(platforms).items():
@@ -114,7 +115,7 @@ def _look(platforms: Mapping[str, KubernetesPlatform]) -> dict[str, WorkloadSeen
         if kinds - {"Deployment"}:
             wanted["ControllerRevision"] = CONTROLLER_REVISIONS
         objects = NamespaceObjects({kind: client.list_all(each, namespace) for kind, each in wanted.items()})
-        seen |= {name: _seen(platforms[name], objects) for name in names}
+        seen |= {name: _seen(platforms[name], objects, client) for name in names}
     return seen
 
 
@@ -125,13 +126,17 @@ def _by_place(platforms: Mapping[str, KubernetesPlatform]) -> dict[_Place, list[
     return found
 
 
-def _seen(platform: KubernetesPlatform, objects: NamespaceObjects) -> WorkloadSeen:
+def _seen(platform: KubernetesPlatform, objects: NamespaceObjects, client: KubernetesClient) -> WorkloadSeen:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_rollouts import read_rollout
 
     kind, name = platform.workload.kind, platform.workload.name
     workload = objects.find(kind, name)
+    look = look_at_workload(objects, kind, name)
     earlier: tuple[str, ...] = ()
     changed_at = None
+    missing: tuple[Missing, ...] = ()
+    if workload is not None and look is not None and not look.complete:
+        missing = missing_references(_with_wanted(objects, workload, platform.namespace, client), kind, name)
     if workload is not None:
         history = objects.by_kind["ReplicaSet" if kind == "Deployment" else "ControllerRevision"]
         rollout = read_rollout({**workload, "kind": kind}, history, objects.by_kind["Pod"])
@@ -139,12 +144,35 @@ def _seen(platform: KubernetesPlatform, objects: NamespaceObjects) -> WorkloadSe
         changed_at = _changed_at(workload)
     route = platform.service
     return WorkloadSeen(
-        workload=look_at_workload(objects, kind, name),
+        workload=look,
         route=look_at_service(objects, route, name, kind) if route is not None else None,
-        missing=missing_references(objects, kind, name),
+        missing=missing,
         changed_at=changed_at,
         earlier=earlier,
     )
+
+
+def _with_wanted(
+    objects: NamespaceObjects, workload: Mapping[str, t.Any], namespace: str, client: KubernetesClient
+) -> NamespaceObjects:
+    """With what its template wants of Secrets and ConfigMaps and is there: names and keys."""
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_client import CONFIG_MAPS, SECRETS
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_errors import Forbidden, NotFound
+
+    resources = {"Secret": SECRETS, "ConfigMap": CONFIG_MAPS}
+    wanted = wanted_references(workload)
+    found: dict[str, list[dict[str, t.Any]]] = {kind: [] for kind in resources}
+    for kind, name in dict.fromkeys((each.kind, each.name) for each in wanted):
+        try:
+            there = client.get(resources[kind], name, namespace)
+            keys = [*(there.get("data") or {}), *(there.get("binaryData") or {})]
+        except NotFound:
+            continue
+        except Forbidden:
+            # Without the right nothing is said about it: the pods tell what they wait for.
+            keys = [each.key for each in wanted if (each.kind, each.name) == (kind, name) and each.key is not None]
+        found[kind].append({"metadata": {"name": name}, "data": dict.fromkeys(keys)})
+    return NamespaceObjects({**objects.by_kind, **found})
 
 
 def _changed_at(workload: Mapping[str, t.Any]) -> float | None:

@@ -13,20 +13,6 @@ from dataclasses import dataclass
 
 Object = Mapping[str, t.Any]
 
-#: What must be listed in a namespace before `look_at` can tell everything; by kind, as the API names them.
-LISTED = (
-    "Deployment",
-    "StatefulSet",
-    "DaemonSet",
-    "ReplicaSet",
-    "ControllerRevision",
-    "Pod",
-    "Service",
-    "EndpointSlice",
-    "Secret",
-    "ConfigMap",
-    "ResourceQuota",
-)
 # Reasons for which a container waits that a wait does not mend.
 IMAGE_REASONS = frozenset(
     ("ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
@@ -238,15 +224,23 @@ def missing_references(objects: NamespaceObjects, kind: str, name: str) -> tuple
     if workload is None:
         return ()
     found: dict[Missing, None] = {}
-    for wanted_kind, wanted, key, optional in _references(workload["spec"]["template"]["spec"]):
-        there = objects.find(wanted_kind, wanted)
-        if optional:
-            continue
+    for each in wanted_references(workload):
+        there = objects.find(each.kind, each.name)
         if there is None:
-            found[Missing(wanted_kind, wanted, None)] = None
-        elif key is not None and key not in {**(there.get("data") or {}), **(there.get("binaryData") or {})}:
-            found[Missing(wanted_kind, wanted, key)] = None
+            found[Missing(each.kind, each.name, None)] = None
+        elif each.key is not None and each.key not in {**(there.get("data") or {}), **(there.get("binaryData") or {})}:
+            found[each] = None
     return tuple(found)
+
+
+def wanted_references(workload: Object) -> tuple[Missing, ...]:
+    """Every Secret and ConfigMap, or key of one, that the template cannot do without."""
+    wanted = {
+        Missing(kind, name, key): None
+        for kind, name, key, optional in _references(workload["spec"]["template"]["spec"])
+        if not optional
+    }
+    return tuple(wanted)
 
 
 _Reference = tuple[str, str, str | None, bool]

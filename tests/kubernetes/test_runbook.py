@@ -101,6 +101,20 @@ def test_what_no_rollback_mends_is_for_a_person(namespace: Namespace, tmp_path: 
     assert found["metadata"]["generation"] == 1
 
 
+def test_a_secret_that_is_missing_is_named(namespace: Namespace, tmp_path: Path) -> None:
+    login(namespace)
+    wanted = [{"secretRef": {"name": "database"}}, {"configMapRef": {"name": "extras", "optional": True}}]
+    change = [{"op": "add", "path": "/spec/template/spec/containers/0/envFrom", "value": wanted}]
+    namespace.client.patch(WORKLOAD_RESOURCES["Deployment"], "login", namespace.name, change)
+    # The node is simulated: it would start a pod whose Secret is missing.
+    namespace.set_image("Deployment", "login", "crash")
+    namespace.until_pods("login", {"crash": [False, False]})
+    code, lines = Site(tmp_path, namespace).codeblue("run")
+    assert code == 1 and lines[-1]["outcome"] == "failed_safe", lines[-1]
+    assert "configuration_missing: Secret database, which its template wants" in lines[-1]["error"]
+    assert namespace.image("Deployment", "login") == "crash"
+
+
 def test_another_runbook_says_that_it_does_not_work_there(namespace: Namespace, tmp_path: Path) -> None:
     site = Site(tmp_path, namespace)
     done = subprocess.run(
