@@ -28,7 +28,7 @@ from control_plane import ControlPlane, programs
 from simulated_node import SimulatedNode
 
 LAB_LABEL = "codeblue.recovery/lab"
-IMAGE = "registry.k8s.io/pause"
+IMAGE = "clinic/pause"
 _KINDS = {"Deployment": "deployment", "StatefulSet": "statefulset", "DaemonSet": "daemonset"}
 _MOST_SECONDS = 30.0
 AUDITED = "codeblue-audited"
