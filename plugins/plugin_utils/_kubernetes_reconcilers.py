@@ -168,7 +168,7 @@ def _argo_name(metadata: Object) -> tuple[str, str, str] | None:
     if not tracked:
         return None
     # Applications outside Argo CD's own namespace are called NAMESPACE_NAME.
-    namespace, _, name = tracked.rpartition("_")
+    namespace, _underscore, name = tracked.rpartition("_")
     return namespace or _ARGO_NAMESPACE, name, evidence
 
 
