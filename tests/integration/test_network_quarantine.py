@@ -400,6 +400,7 @@ def test_where_nothing_can_be_filtered_it_says_so() -> None:
         check=False,
         cwd="/",
     )
+    assert done.stdout, done.stderr
     result = json.loads(done.stdout)
     assert result["filtered"] is False
     assert "only root" in result["not_filtered_because"]
