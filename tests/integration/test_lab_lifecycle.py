@@ -170,11 +170,11 @@ def test_down_can_keep_the_directory_for_a_look_at_the_logs(directory: Path) -> 
 
 
 def test_a_port_that_is_taken_meanwhile_is_one_clear_line(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from codeblue.lab import lab as module
+    from codeblue.lab import building
 
-    chosen = module._choose_ports(directory)
+    chosen = building.choose_lab_ports(directory)
     with socket.create_server(("127.0.0.1", chosen["postgres_db1"])):
-        monkeypatch.setattr(module, "_choose_ports", lambda _owner: chosen)
+        monkeypatch.setattr(building, "choose_lab_ports", lambda _owner: chosen)
         with pytest.raises(CodeblueError, match=str(chosen["postgres_db1"])) as caught:
             Lab(directory).up()
     assert "\n" not in str(caught.value)
