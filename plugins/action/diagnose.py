@@ -20,7 +20,7 @@ try:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import CheckResult
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._detection import Detection, dependents_of
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes import (
-        BAD_VERSIONS,
+        VERSION_KIND,
         judge,
         refuse_other_runbooks,
     )
@@ -207,7 +207,7 @@ class ActionModule(OpeningAction):
         """Versions of the service's workload that are marked bad; a look in check mode leaves that to the rollback."""
         if self.check_mode:
             return []
-        return [each.version for each in self.open_run(name).store.bad_versions(name, BAD_VERSIONS)]
+        return [each.version for each in self.open_run(name).store.bad_versions(name, VERSION_KIND)]
 
     def _open(self, opener: RunOpener, started: float) -> Opened | None:
         """Open the run; None in check mode."""

@@ -13,6 +13,7 @@ import yaml
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError, Refused
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_runner import run_checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import plan_checks
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes import VERSION_KIND
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._patience import patience
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._reconciler_gate import PREFIX
@@ -42,7 +43,6 @@ try:
 except ImportError as error:
     _MISSING = error
 
-KIND = "kubernetes"
 _PAUSE = 0.1
 # Between two signs of life for other controllers; the lease is good for a minute.
 _RENEW_SECONDS = 10.0
@@ -125,16 +125,16 @@ class ActionModule(StepAction):
     def _marked(self) -> set[str]:
         if self.check_mode:
             try:
-                return {each.version for each in open_store().bad_versions(self.target, KIND)}
+                return {each.version for each in open_store().bad_versions(self.target, VERSION_KIND)}
             except StoreUnavailable:
                 return set()
-        return {each.version for each in self.open_run().store.bad_versions(self.target, KIND)}
+        return {each.version for each in self.open_run().store.bad_versions(self.target, VERSION_KIND)}
 
     def _proven(self) -> list[str]:
         """What earlier runs have seen working; nothing when the store is lost."""
         try:
             store = open_store() if self.check_mode else self.open_run().store.main
-            return store.proven_versions(self.target, KIND) if store is not None else []
+            return store.proven_versions(self.target, VERSION_KIND) if store is not None else []
         except StoreUnavailable:
             return []
 
@@ -161,7 +161,7 @@ class ActionModule(StepAction):
             return
         # Marked before the switch: a crash in between must not make the bad version look good.
         run = self.open_run()
-        run.store.mark_bad(self.target, KIND, chosen["from"], run.run_id, problem[:200])
+        run.store.mark_bad(self.target, VERSION_KIND, chosen["from"], run.run_id, problem[:200])
         for each in suspended:
             self._suspend(run, each)
         in_doubt = self._begun(action)
@@ -221,7 +221,12 @@ class ActionModule(StepAction):
             problem = waited.problem or self._until_healthy(service, arguments["healthy_within"])
             if problem:
                 raise _NotProven(problem)
-            return {"changed": False, "kind": KIND, "version": good.version, "seconds": round(waited.seconds, 3)}
+            return {
+                "changed": False,
+                "kind": VERSION_KIND,
+                "version": good.version,
+                "seconds": round(waited.seconds, 3),
+            }
 
         try:
             self.local_change(f"{PROOF}{number}", {"version": chosen["to"]}, prove)

@@ -33,8 +33,8 @@ TREATMENTS: Mapping[str, str] = {
     "release_crashing": "rollback",
     "release_failing": "rollback",
 }
-# Under this kind the store keeps the versions that runs have left.
-BAD_VERSIONS = "kubernetes"
+# Under this kind the store keeps the versions that runs have left, and those that they have seen working.
+VERSION_KIND = "kubernetes"
 # Runbooks whose criteria are about absence: the state of the workload tells why.
 RUNBOOKS = ("authentication_system_down",)
 CAUSES = (
