@@ -122,6 +122,14 @@ def ansible_pids(run_id: str) -> list[int]:
     return sorted(found)
 
 
+def wait_for_worker(run_id: str) -> None:
+    """Wait until a worker is at its step: ansible-playbook tells of a task before it has begun it."""
+    deadline = time.monotonic() + _MOST_SECONDS
+    while len(ansible_pids(run_id)) < 2:
+        assert time.monotonic() < deadline, "no worker was started"
+        time.sleep(0.02)
+
+
 def kill_run(run_id: str) -> None:
     """End what a test has left."""
     for pid in ansible_pids(run_id):

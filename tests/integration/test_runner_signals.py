@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from runner_support import SERVICES, Controller, ansible_pids, kill_run, message_of
+from runner_support import SERVICES, Controller, ansible_pids, kill_run, message_of, wait_for_worker
 
 _SLOW = ("run", "codeblue_test.runner.slow", "-i", str(SERVICES), "--json")
 
@@ -73,6 +73,7 @@ def test_runner_killed_then_resumed(controller: Controller) -> None:
     process = controller.start(*_SLOW)
     run_id = message_of(process, "started")["run"]
     message_of(process, "task", name="Wait")
+    wait_for_worker(run_id)
     process.kill()
     process.communicate()
     assert ansible_pids(run_id), "ansible-playbook outlives the command"
@@ -90,6 +91,7 @@ def test_ansible_killed_then_resumed(controller: Controller) -> None:
     process = controller.start(*_SLOW)
     run_id = message_of(process, "started")["run"]
     message_of(process, "task", name="Wait")
+    wait_for_worker(run_id)
     os.kill(ansible_pids(run_id)[0], signal.SIGKILL)
     out, _err = process.communicate(timeout=90)
     assert process.returncode == 130, out
