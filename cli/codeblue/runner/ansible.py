@@ -95,7 +95,12 @@ class Stopper:
         return time.monotonic() >= self._deadline
 
     def end_leftovers(self) -> None:
-        """After a stop: no worker outlives the command."""
+        """After a stop: no worker outlives the command.
+
+        ansible-playbook that is interrupted while it forks ends without telling that worker.
+        """
+        for process in processes_of_run(self._run_id):
+            send(process, signal.SIGINT)
         remaining = (self._deadline or 0.0) - time.monotonic()
         for process in wait_for_end(self._run_id, max(0.0, remaining)):
             send(process, signal.SIGKILL)
