@@ -5,52 +5,34 @@
 from __future__ import annotations
 
 import secrets
-import time
 import typing as t
 from collections.abc import Mapping, Sequence
 
 import yaml
-from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError, Refused
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_runner import run_checks
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import plan_checks
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes import VERSION_KIND
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_step import MISSING, KubernetesStepAction
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._patience import patience
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._reconciler_gate import PREFIX
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import OpenRun, StepAction
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import OpenRun
 
-# Half a second for the official client, once per ansible-playbook: its workers are forks and find it imported. A
-# failing import here would abort the whole play, past rescue; `run` says it.
 try:
-    from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_access import ClusterAccess
-    from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_client import Budget, KubernetesClient
-    from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_reconcilers import (
-        REFUSE,
-        SUSPEND,
-        Reconciler,
-    )
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_client import Budget
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_rollouts import Revision, choose
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_templates import shown
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_waiter import RolloutWaiter, progress
-    from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_workload import (
-        KubernetesWorkload,
-        SeenWorkload,
-    )
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_workload import SeenWorkload
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import StoreUnavailable, open_store
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_journal import PROOF
 
-    _MISSING: ImportError | None = None
+    _MISSING: ImportError | None = MISSING
 except ImportError as error:
     _MISSING = error
 
-_PAUSE = 0.1
-# Between two signs of life for other controllers; the lease is good for a minute.
-_RENEW_SECONDS = 10.0
 # For everything but waiting for pods.
 _CALL_SECONDS = 120.0
 
 
-class ActionModule(StepAction):
+class ActionModule(KubernetesStepAction):
     """See plugins/modules/kubernetes_rollback.py."""
 
     STAGE = "release"
@@ -65,11 +47,7 @@ class ActionModule(StepAction):
 
     def act(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
         service = self.service()
-        self._place = service.require_kubernetes()
-        total = _CALL_SECONDS + arguments["most"] * arguments["rollout_within"]
-        self._client = KubernetesClient(ClusterAccess(self._place.kubeconfig, self._place.context), Budget(total))
-        self._workload = KubernetesWorkload(self._client, self._place)
-        self._changed, self._due, self._told = False, list[str](), list[str]()
+        self.connect(service, _CALL_SECONDS + arguments["most"] * arguments["rollout_within"])
         seen = self._workload.read()
         rolled: list[dict[str, str]] = []
         diff: dict[str, str] = {}
@@ -101,13 +79,13 @@ class ActionModule(StepAction):
 
     def _nothing_to_do(self, service: Service, seen: SeenWorkload, leave: str | None) -> str:
         """Why nothing is to be rolled back; empty when something is. What this run has begun is finished."""
-        if not self.check_mode and self._begun("choose_1"):
+        if not self.check_mode and self.begun("choose_1"):
             return ""
         current = seen.rollout.current.version
         if leave is not None:
             return f"it runs {current}, not {leave}" if current != leave else ""
-        proven, marked = self._proven(), self._marked()
-        if proven[:1] != [current] or current in marked or progress(seen.manifest) or self._complaint(service):
+        proven, marked = self.proven(VERSION_KIND), self._marked()
+        if proven[:1] != [current] or current in marked or progress(seen.manifest) or self.complaint(service):
             return ""
         return f"it runs {current}, which an earlier run went back to, and works"
 
@@ -115,7 +93,7 @@ class ActionModule(StepAction):
         """From which version to which, written down before the first change, so that a resumed run does not go on."""
 
         def decide(_run: OpenRun | None = None) -> dict[str, t.Any]:
-            choice = choose(seen.rollout, self._proven(), self._marked(), str(self._place))
+            choice = choose(seen.rollout, self.proven(VERSION_KIND), self._marked(), str(self._place))
             said = {"from": choice.bad.version, "to": choice.good.version, "why": choice.reason}
             return {"changed": False, **said, "reason": choice.reason}
 
@@ -130,47 +108,26 @@ class ActionModule(StepAction):
                 return set()
         return {each.version for each in self.open_run().store.bad_versions(self.target, VERSION_KIND)}
 
-    def _proven(self) -> list[str]:
-        """What earlier runs have seen working; nothing when the store is lost."""
-        try:
-            store = open_store() if self.check_mode else self.open_run().store.main
-            return store.proven_versions(self.target, VERSION_KIND) if store is not None else []
-        except StoreUnavailable:
-            return []
-
-    def _begun(self, action: str) -> bool:
-        """Whether an earlier attempt of this run has begun a step."""
-        run = self.open_run()
-        steps = run.store.steps(run.run_id)
-        return any((each.target, each.stage, each.action) == (run.target, self.STAGE, action) for each in steps)
-
     # -- acting ------------------------------------------------------------------------------------------------
 
     def _roll_back(self, seen: SeenWorkload, chosen: Mapping[str, str], number: int, problem: str) -> None:
-        found = self._workload.reconcilers(seen)
-        refused = next((each for each in found if each.treatment == REFUSE), None)
-        if refused is not None:
-            raise Refused(
-                f"{self._place}: {refused.name} keeps it ({refused.evidence}), nothing was changed", refused.advice
-            )
-        suspended = [each for each in found if each.treatment == SUSPEND]
-        self._told += [each.told for each in found if each not in suspended and each.told not in self._told]
+        suspended = self.meet(self._workload.reconcilers(seen), str(self._place))
         action = f"roll_back_{number}"
         if self.check_mode:
-            self._planned += [f"{PREFIX}{each.action}" for each in suspended] + [f"{action} to {chosen['to']}"]
+            self.plan(suspended, f"{action} to {chosen['to']}")
             return
         # Marked before the switch: a crash in between must not make the bad version look good.
         run = self.open_run()
         run.store.mark_bad(self.target, VERSION_KIND, chosen["from"], run.run_id, problem[:200])
         for each in suspended:
-            self._suspend(run, each)
-        in_doubt = self._begun(action)
+            self.suspend(run, each, str(self._place))
+        in_doubt = self.begun(action)
 
         def switch(_run: OpenRun) -> dict[str, t.Any]:
             good = self._kept(seen, chosen["to"])
             ended = self._workload.switch(seen, chosen["from"], good)
             if ended.paused:
-                self._give_back(run, f"pause {self._place} again if it was paused on purpose")
+                self.give_back(run, f"pause {self._place} again if it was paused on purpose")
             said = {"from": chosen["from"], "to": chosen["to"], "already_done": ended.accepted_at is None}
             accepted = {"accepted_at": ended.accepted_at} if ended.accepted_at is not None else {}
             # In doubt and done is this run's own change, of which the answer was lost.
@@ -190,25 +147,6 @@ class ActionModule(StepAction):
             raise CodeblueError(f"{self._place}: {version} is not kept any more", "deploy it by hand")
         return revision
 
-    def _suspend(self, run: OpenRun, reconciler: Reconciler) -> None:
-        decision = {
-            "machine": f"the cluster of {self.target}",
-            "reason": f"{reconciler.name} keeps {self._place}: {reconciler.evidence}",
-            "undo": reconciler.undo,
-        }
-
-        def suspend(_run: OpenRun) -> dict[str, t.Any]:
-            return {"changed": True, "accepted_at": self._workload.suspend(reconciler)}
-
-        self.local_change(f"{PREFIX}{reconciler.action}", decision, suspend)
-        self._changed = True
-        self._give_back(run, f"{reconciler.undo} ({reconciler.name} was suspended, it keeps {self._place})")
-
-    def _give_back(self, run: OpenRun, line: str) -> None:
-        """Write down what somebody has to do in the end."""
-        self._due.append(line)
-        run.store.record(run.run_id, "note", {"target": run.target, "text": f"due afterwards {line}"[:1000]})
-
     # -- proving -----------------------------------------------------------------------------------------------
 
     def _prove(self, service: Service, chosen: Mapping[str, str], number: int, arguments: Mapping[str, t.Any]) -> str:
@@ -216,9 +154,9 @@ class ActionModule(StepAction):
 
         def prove(_run: OpenRun) -> dict[str, t.Any]:
             good = self._kept(self._workload.read(), chosen["to"])
-            waiter = RolloutWaiter(self._client, self._place, self._renew, lambda pods: self._replace(pods, number))
+            waiter = RolloutWaiter(self._client, self._place, self.renew, lambda pods: self._replace(pods, number))
             waited = waiter.wait(good, Budget(arguments["rollout_within"]))
-            problem = waited.problem or self._until_healthy(service, arguments["healthy_within"])
+            problem = waited.problem or self.until_healthy(service, arguments["healthy_within"])
             if problem:
                 raise _NotProven(problem)
             return {
@@ -248,25 +186,6 @@ class ActionModule(StepAction):
         self._changed |= bool(done["changed"])
         return list(done["machines"])
 
-    def _until_healthy(self, service: Service, given: float | None) -> str:
-        deadline = time.monotonic() + patience(service, given)
-        while (problem := self._complaint(service)) and time.monotonic() < deadline:
-            self._renew()
-            time.sleep(_PAUSE)
-        return problem
-
-    def _complaint(self, service: Service) -> str:
-        """The first check of the service that fails; empty when none does, or it has none."""
-        plan = plan_checks({service.name: service.checks}, "deep")
-        failed = next((each for each in run_checks(plan) if not each.ok), None)
-        return f"{failed.id} fails ({failed.error_class})" if failed is not None else ""
-
-    def _renew(self) -> None:
-        now = time.monotonic()
-        if now - getattr(self, "_renewed", now - _RENEW_SECONDS) >= _RENEW_SECONDS:
-            self._renewed = now
-            self.renew_lease()
-
     # -- telling -----------------------------------------------------------------------------------------------
 
     def _diff(self, seen: SeenWorkload, chosen: Mapping[str, str]) -> dict[str, str]:
@@ -284,11 +203,9 @@ class ActionModule(StepAction):
         if not rolled:
             return f"nothing to roll back on {self._place}: {idle}"
         said = "; ".join(f"from {each['from']} to {each['to']} ({each['why']})" for each in rolled)
-        due = f"; due afterwards {'; '.join(self._due)}" if self._due else ""
-        told = f"; {'; '.join(self._told)}" if self._told else ""
         if self.check_mode:
-            return f"would roll {self._place} back {said}{told}"
-        return f"rolled {self._place} back {said}; all its pods serve{due}{told}"
+            return f"would roll {self._place} back {said}{self.afterwards()}"
+        return f"rolled {self._place} back {said}; all its pods serve{self.afterwards()}"
 
 
 class _NotProven(CodeblueError):

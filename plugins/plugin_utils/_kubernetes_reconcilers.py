@@ -9,6 +9,7 @@ template over ours within seconds; an autoscaler keeps the number of pods only, 
 from __future__ import annotations
 
 import json
+import time
 import typing as t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -91,6 +92,12 @@ def find_reconcilers(client: KubernetesClient, workload: Object, autoscalers: Se
     if not any(each.treatment == SUSPEND for each in found):
         found += _by_manager(workload["metadata"], found)
     return found
+
+
+def suspend_reconciler(client: KubernetesClient, reconciler: Reconciler) -> float:
+    """Suspend who keeps something; safe to repeat. Returns the Unix time at which that was accepted."""
+    client.merge(reconciler.resource, reconciler.object, reconciler.namespace, json.loads(reconciler.change))
+    return time.time()
 
 
 def _operators(workload: Object) -> list[Reconciler]:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import typing as t
 from collections.abc import Mapping, Sequence
@@ -104,12 +103,6 @@ class KubernetesWorkload:
             untold = Reconciler("a HorizontalPodAutoscaler", TELL, error.message, "may keep the number of pods")
             return [*find_reconcilers(self._client, seen.manifest, []), untold]
         return find_reconcilers(self._client, seen.manifest, scalers)
-
-    def suspend(self, reconciler: Reconciler) -> float:
-        """Suspend who keeps it; safe to repeat. Returns the Unix time at which that was accepted."""
-        change = json.loads(reconciler.change)
-        self._client.merge(reconciler.resource, reconciler.object, reconciler.namespace, change)
-        return time.time()
 
     def switch(self, seen: SeenWorkload, bad: str, good: Revision) -> Switched:
         """Have it make pods of the good version, unless it is what somebody else has just made of it.
