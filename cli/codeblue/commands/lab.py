@@ -10,14 +10,29 @@ import click
 from codeblue.lab.layout import default_directory
 
 if TYPE_CHECKING:
+    from codeblue.lab import Lab
+    from codeblue.lab.kubernetes import KubernetesLab
+    from codeblue.lab.kubernetes.status import KubernetesLabStatus
     from codeblue.lab.status import LabStatus
 
+    AnyLab = Lab | KubernetesLab
 
+_KUBERNETES = "kubernetes"
+_platform = click.option(
+    "--platform",
+    type=click.Choice(["host", _KUBERNETES]),
+    default="host",
+    show_default=True,
+    help="Processes on this machine, or a namespace of a cluster that is marked as a lab.",
+)
+_context = click.option("--context", metavar="NAME", help="Of the kubeconfig; with --platform kubernetes.")
+_namespace = click.option(
+    "--namespace", metavar="NAME", help="Default: codeblue-lab, or that of the lab in the directory; likewise."
+)
 _directory = click.option(
     "--dir",
     "directory",
     type=click.Path(path_type=Path),
-    default=default_directory,
     show_default="CODEBLUE_LAB_DIR, or below the user's state directory",
     help="The lab's directory.",
 )
@@ -26,28 +41,84 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON lines."
 
 @click.group(name="lab")
 def command() -> None:
-    """A small clinic on loopback: start it, break it, heal it.
+    """A small clinic on loopback or on a cluster: start it, break it, heal it.
 
-    Example: codeblue lab up && codeblue lab break primary_dead && codeblue lab heal
+    \b
+    codeblue lab up && codeblue lab break primary_dead && codeblue lab heal
+    codeblue lab up --platform kubernetes --context kind-lab
     """
 
 
+def _place(directory: Path | None, platform: str, context: str | None, namespace: str | None) -> Path:
+    """The directory of the lab.
+
+    :raises UsageError: an option does not fit the platform.
+    """
+    if platform == _KUBERNETES:
+        from codeblue.lab.kubernetes.layout import default_kubernetes_directory
+
+        return directory or default_kubernetes_directory()
+    if context or namespace:
+        raise click.UsageError("--context and --namespace go with --platform kubernetes.")
+    return directory or default_directory()
+
+
+def _load(directory: Path | None, platform: str, context: str | None, namespace: str | None) -> AnyLab:
+    """The lab in a directory, which may be down."""
+    directory = _place(directory, platform, context, namespace)
+    if platform == _KUBERNETES:
+        from codeblue.lab.kubernetes import KubernetesLab
+
+        return KubernetesLab(directory, context, namespace)
+    from codeblue.lab import Lab
+
+    return Lab(directory)
+
+
 @command.command()
+@_platform
+@_context
+@_namespace
 @_directory
 @_json
+@click.option(
+    "--image",
+    metavar="PREFIX",
+    help="What stands before auth, records, ai, gateway and patient-db in their images; with --platform kubernetes.",
+)
 @click.option(
     "--postgresql-bin-dir",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Use the machine's own PostgreSQL (17 or newer), e.g. /usr/lib/postgresql/18/bin.",
 )
-def up(directory: Path, as_json: bool, postgresql_bin_dir: Path | None) -> None:
+def up(
+    platform: str,
+    context: str | None,
+    namespace: str | None,
+    directory: Path | None,
+    as_json: bool,
+    image: str | None,
+    postgresql_bin_dir: Path | None,
+) -> None:
     """Start the clinic; takes a few seconds. One that is up stays as it is.
 
-    Example: codeblue lab up --dir /var/tmp/clinic
+    \b
+    codeblue lab up --dir /var/tmp/clinic
+    codeblue lab up --platform kubernetes --context kind-lab --image localhost:5000/clinic
     """
-    from codeblue.lab import Lab
+    directory = _place(directory, platform, context, namespace)
+    if platform == _KUBERNETES:
+        from codeblue.lab.kubernetes import KubernetesLab
 
-    result = Lab(directory).up(postgresql_bin_dir)
+        if postgresql_bin_dir is not None:
+            raise click.UsageError("--postgresql-bin-dir goes with --platform host.")
+        result = KubernetesLab(directory, context, namespace, image).up()
+    else:
+        from codeblue.lab import Lab
+
+        if image is not None:
+            raise click.UsageError("--image goes with --platform kubernetes.")
+        result = Lab(directory).up(postgresql_bin_dir)
     if as_json:
         _print_json("lab_up", already=result.already, inventory=str(result.inventory_path), seconds=result.seconds)
         _print_summary()
@@ -60,17 +131,35 @@ def up(directory: Path, as_json: bool, postgresql_bin_dir: Path | None) -> None:
 
 
 @command.command()
+@_platform
+@_context
+@_namespace
 @_directory
 @_json
 @click.option("--keep", is_flag=True, help="Leave the directory with its logs; the next `up` begins anew.")
-def down(directory: Path, as_json: bool, keep: bool) -> None:
-    """End all processes of the lab and remove its directory.
+def down(
+    platform: str,
+    context: str | None,
+    namespace: str | None,
+    directory: Path | None,
+    as_json: bool,
+    keep: bool,
+) -> None:
+    """End all processes of the lab, or remove its namespace, and remove its directory.
 
     Example: codeblue lab down
     """
-    from codeblue.lab import Lab
+    directory = _place(directory, platform, context, namespace)
+    if platform == _KUBERNETES:
+        from codeblue.lab.kubernetes import KubernetesLab
 
-    was_there = Lab(directory).down(keep)
+        if keep:
+            raise click.UsageError("--keep goes with --platform host.")
+        was_there = KubernetesLab(directory, context, namespace).down()
+    else:
+        from codeblue.lab import Lab
+
+        was_there = Lab(directory).down(keep)
     if as_json:
         _print_json("lab_down", was_there=was_there)
         _print_summary()
@@ -79,39 +168,45 @@ def down(directory: Path, as_json: bool, keep: bool) -> None:
 
 
 @command.command()
+@_platform
+@_context
+@_namespace
 @_directory
 @_json
-def status(directory: Path, as_json: bool) -> None:
+def status(platform: str, context: str | None, namespace: str | None, directory: Path | None, as_json: bool) -> None:
     """Show programs and versions, ports, processes, who is primary, and the inventory.
 
     Exits 0 when the lab is up, whatever is broken in it, and 1 when it does not run.
 
     Example: codeblue lab status --json
     """
-    from codeblue.lab import Lab
-
-    found = Lab(directory).status()
+    found = _load(directory, platform, context, namespace).status()
     if as_json:
         _print_json("lab_status", **found.as_dict())
         _print_summary(0 if found.running else 1)
     else:
-        _print_status(found)
+        _print_any_status(found)
     if not found.running:
         click.get_current_context().exit(1)
 
 
 @command.command(name="break")
 @click.argument("fault")
+@_platform
+@_context
+@_namespace
 @_directory
 @_json
-def break_(fault: str, directory: Path, as_json: bool) -> None:
+def break_(
+    fault: str, platform: str, context: str | None, namespace: str | None, directory: Path | None, as_json: bool
+) -> None:
     """Inject a FAULT; `codeblue lab faults` lists them. Several can be combined.
 
     Example: codeblue lab break primary_dead
     """
-    from codeblue.lab import Lab
-
-    injection = Lab.load(directory).break_(fault)
+    lab = _load(directory, platform, context, namespace)
+    lab.require_up()
+    injection = lab.break_(fault)
     if as_json:
         _print_json(
             "lab_break",
@@ -130,16 +225,19 @@ def break_(fault: str, directory: Path, as_json: bool) -> None:
 
 
 @command.command()
+@_platform
+@_context
+@_namespace
 @_directory
 @_json
-def heal(directory: Path, as_json: bool) -> None:
+def heal(platform: str, context: str | None, namespace: str | None, directory: Path | None, as_json: bool) -> None:
     """Undo all faults and bring the clinic to its normal state.
 
     Example: codeblue lab heal
     """
-    from codeblue.lab import Lab
-
-    seconds = Lab.load(directory).heal()
+    lab = _load(directory, platform, context, namespace)
+    lab.require_up()
+    seconds = lab.heal()
     if as_json:
         _print_json("lab_heal", seconds=seconds)
         _print_summary()
@@ -148,15 +246,18 @@ def heal(directory: Path, as_json: bool) -> None:
 
 
 @command.command()
+@_platform
 @_json
-def faults(as_json: bool) -> None:
+def faults(platform: str, as_json: bool) -> None:
     """List the faults that can be injected.
 
     Example: codeblue lab faults
     """
     from codeblue.lab.faults import all_faults
+    from codeblue.lab.kubernetes.faults import cluster_faults
 
-    for fault in all_faults().values():
+    known = cluster_faults() if platform == _KUBERNETES else all_faults()
+    for fault in known.values():
         if as_json:
             _print_json("lab_fault", name=fault.name, summary=fault.summary, hits=list(fault.hits))
         else:
@@ -172,6 +273,28 @@ def _print_summary(exit_code: int = 0) -> None:
 
 def _print_json(message_type: str, **values: Any) -> None:
     click.echo(json.dumps({"message_type": message_type, **values}))
+
+
+def _print_any_status(found: LabStatus | KubernetesLabStatus) -> None:
+    from codeblue.lab.kubernetes.status import KubernetesLabStatus
+
+    if not isinstance(found, KubernetesLabStatus):
+        _print_status(found)
+        return
+    lines = [
+        ("directory", found.directory),
+        ("state", "up" if found.running else f"not up ({found.phase})"),
+        ("inventory", found.inventory),
+        ("context", found.context or "the account of this pod"),
+        ("namespace", found.namespace),
+        ("images", f"{found.image}/…"),
+        ("kubelets", "real" if found.kubelets else "none: what runs in pods is simulated"),
+        ("active faults", ", ".join(found.active_faults) or "none"),
+        ("changed", "; ".join(found.changed) or "nothing"),
+    ]
+    for name, value in lines:
+        click.echo(f"{name + ':':<15}{value}")
+    _print_section("services", found.services)
 
 
 def _print_status(found: LabStatus) -> None:

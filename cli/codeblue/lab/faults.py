@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 
-from codeblue.lab.files import write_json
-from codeblue.lab.layout import Layout
+from codeblue.lab.injection import Injection, active_faults, recorded, undone
 from codeblue.lab.parts import Parts
 
-
-@dataclass(frozen=True)
-class Injection:
-    """What a fault did.
-
-    :param struck_at: Unix seconds right before the damage was done.
-    :param struck_monotonic: the same moment on CLOCK_MONOTONIC, which the prober's samples use too.
-    :param already: the fault was there before; nothing was done.
-    :param facts: what is known of the moment, e.g. which sentinel the standby had last.
-    """
-
-    fault: str
-    struck_at: float
-    struck_monotonic: float
-    already: bool = False
-    facts: dict[str, Any] = field(default_factory=dict)
+__all__ = ["Fault", "Injection", "active_faults", "all_faults", "heal_all", "inject"]
 
 
 class Fault(ABC):
@@ -90,12 +72,6 @@ def all_faults() -> dict[str, Fault]:
     return {fault.name: fault() for fault in every}
 
 
-def active_faults(layout: Layout) -> list[str]:
-    """Injected and not healed yet, oldest first."""
-    records = sorted(layout.faults.glob("fault-*.json"), key=lambda path: path.stat().st_mtime_ns)
-    return [path.stem.removeprefix("fault-") for path in records]
-
-
 def inject(parts: Parts, name: str) -> Injection:
     """Inject a fault; one that is active already is left as it is.
 
@@ -104,31 +80,10 @@ def inject(parts: Parts, name: str) -> Injection:
     faults = all_faults()
     if name not in faults:
         raise BadInput(f"there is no fault {name!r}", f"choose one of: {', '.join(faults)}")
-    record = parts.layout.faults / f"fault-{name}.json"
-    if record.exists():
-        known = json.loads(record.read_text(encoding="utf-8"))
-        return Injection(**{**known, "already": True})
-    # Written before the damage, so that a heal knows of an injection that was interrupted.
-    now = Injection(name, time.time(), time.monotonic())
-    write_json(record, _as_record(now))
-    done = faults[name].inject(parts)
-    write_json(record, _as_record(done))
-    return done
+    return recorded(parts.layout, name, lambda: faults[name].inject(parts))
 
 
 def heal_all(parts: Parts) -> None:
     """Take away the causes of all active faults, the newest first."""
     faults = all_faults()
-    for name in reversed(active_faults(parts.layout)):
-        record = parts.layout.faults / f"fault-{name}.json"
-        faults[name].heal(parts, json.loads(record.read_text(encoding="utf-8"))["facts"])
-        record.unlink()
-
-
-def _as_record(injection: Injection) -> dict[str, Any]:
-    return {
-        "fault": injection.fault,
-        "struck_at": injection.struck_at,
-        "struck_monotonic": injection.struck_monotonic,
-        "facts": injection.facts,
-    }
+    undone(parts.layout, lambda name, facts: faults[name].heal(parts, facts))

@@ -100,7 +100,9 @@ class Parts:
         if problems:
             raise CodeblueError(problems[0], f"see the logs below {self.layout.root / 'machines'}")
         # What was restarted a moment ago may have been counted as up from before, and have been noticed since.
-        self.gateway.wait_up({DATABASE_BACKEND: [DATABASE_MEMBERS[0]], **everything}, max(1.0, deadline - time.monotonic()))
+        self.gateway.wait_up(
+            {DATABASE_BACKEND: [DATABASE_MEMBERS[0]], **everything}, max(1.0, deadline - time.monotonic())
+        )
 
 
 def _wait_status(question: _Question, deadline: float) -> str | None:

@@ -1,0 +1,62 @@
+"""The inventory of a lab on a cluster: the shape of a production one."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_client import WORKLOAD_RESOURCES
+
+from codeblue.lab.files import make_directory, write_text
+from codeblue.lab.kubernetes.manifests import SERVICE_NAMES
+from codeblue.lab.kubernetes.parts import ClusterParts
+
+_HEADER = "# Written by `codeblue lab up --platform kubernetes`; gone with `codeblue lab down`. Holds no secrets.\n"
+# Three failures in a row, so far apart, stand for three failures 30 s apart in production. A pod that was deleted is
+# back within that time where pods are simulated.
+_PACE = "300ms"
+_SERVICES: t.Mapping[str, tuple[str, str, int, list[str], str]] = {
+    "patient_db": ("codeblue_databases", "database", 0, [], "5m"),
+    "gateway": ("codeblue_gateways", "gateway", 0, [], "5m"),
+    "auth": ("codeblue_auth_services", "auth", 1, ["patient_db"], "15m"),
+    "records": ("codeblue_application_services", "service", 2, ["patient_db", "auth"], "15m"),
+    "ai": ("codeblue_ai_services", "ai", 3, [], "15m"),
+}
+
+
+def write_inventory(parts: ClusterParts) -> None:
+    """Write `inventory/hosts.yml`."""
+    import yaml
+
+    make_directory(parts.layout.inventory.parent)
+    write_text(parts.layout.inventory, _HEADER + yaml.safe_dump(inventory(parts), sort_keys=False, width=120))
+
+
+def inventory(parts: ClusterParts) -> dict[str, t.Any]:
+    """What is written."""
+    groups: dict[str, t.Any] = {}
+    for name, (group, kind, tier, needs, rto) in _SERVICES.items():
+        groups[group] = {"hosts": {name: _service(parts, name, kind, tier, needs, rto)}}
+    shared = {"codeblue_environment": "lab", "ansible_connection": "local"}
+    return {"all": {"vars": shared, "children": {"codeblue_services": {"children": groups}}}}
+
+
+def _service(parts: ClusterParts, name: str, kind: str, tier: int, needs: list[str], rto: str) -> dict[str, t.Any]:
+    workload = parts.workload_of(name)
+    assert workload.kind in WORKLOAD_RESOURCES
+    place: dict[str, t.Any] = {
+        "namespace": parts.namespace,
+        workload.kind.lower(): workload.name,
+        "service": SERVICE_NAMES[name],
+    }
+    for key, value in (("kubeconfig", parts.state.kubeconfig), ("context", parts.state.context)):
+        if value is not None:
+            place[key] = value
+    return {
+        "codeblue_platform": "kubernetes",
+        "codeblue_kind": kind,
+        "codeblue_tier": tier,
+        "codeblue_depends_on": needs,
+        "codeblue_objectives": {"rto": rto, "rpo": "5m"},
+        "codeblue_kubernetes": place,
+        "codeblue_checks": {"interval": _PACE, "consecutive": 3},
+    }
