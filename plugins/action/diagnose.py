@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import time
 import typing as t
 from collections.abc import Mapping
@@ -178,7 +179,15 @@ class ActionModule(OpeningAction):
         detection = inquiry.detection()
         on_hosts = {name: service for name, service in targets.items() if service.kubernetes is None}
         found = {
-            name: judge(seen.findings(targets[name], _failing(targets[name], detection), self._bad(name)), time.time())
+            name: judge(
+                seen.findings(
+                    targets[name],
+                    _failing(targets[name], detection),
+                    self._bad(name),
+                    functools.partial(self._proven, name),
+                ),
+                time.time(),
+            )
             for name, seen in inquiry.workloads().items()
         }
         if own is None:
@@ -208,6 +217,11 @@ class ActionModule(OpeningAction):
         if self.check_mode:
             return []
         return [each.version for each in self.open_run(name).store.bad_versions(name, VERSION_KIND)]
+
+    def _proven(self, name: str, kind: str) -> list[str]:
+        """What earlier runs have seen working; in check mode that is left to the treatment, as what is marked bad."""
+        store = None if self.check_mode else self.open_run(name).store.main
+        return store.proven_versions(name, kind) if store is not None else []
 
     def _open(self, opener: RunOpener, started: float) -> Opened | None:
         """Open the run; None in check mode."""

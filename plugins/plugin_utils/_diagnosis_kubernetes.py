@@ -23,15 +23,20 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_look
     ServiceLook,
     WorkloadLook,
 )
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_replicas import Replicas
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._runbook_diagnosis import LIKELY, PROVEN, UNDECIDED
 
-#: Cause to the treatment that runs by itself; every other cause needs a person.
+#: Cause to the treatment that runs by itself; every other cause needs a person. So does one whose last good version,
+#: number of pods or selector nobody knows.
 TREATMENTS: Mapping[str, str] = {
     "healthy": "none",
     "image_unavailable": "rollback",
     "release_crashing": "rollback",
     "release_failing": "rollback",
+    "scaled_to_zero": "scale",
+    "scaled_down": "scale",
+    "traffic_misrouted": "route",
 }
 # Under this kind the store keeps the versions that runs have left, and those that they have seen working.
 VERSION_KIND = "kubernetes"
@@ -41,8 +46,7 @@ CAUSES = (
     *TREATMENTS,
     "configuration_missing",
     "workload_missing",
-    "traffic_misrouted",
-    "scaled_to_zero",
+    "cut_off",
     "quota_exceeded",
     "pods_unschedulable",
     "dependency_down",
@@ -57,8 +61,11 @@ _MOST_EVIDENCE = 10
 _NEXT_STEPS: Mapping[str, str] = {
     "configuration_missing": "Make again what is missing, from where it is kept; the pods then start.",
     "workload_missing": "Make the workload again from its manifest, or name the right one in codeblue_kubernetes.",
-    "traffic_misrouted": "Give the Service the selector that the pods' labels fit: kubectl edit service.",
-    "scaled_to_zero": "Ask who scaled it down, then scale it back: kubectl scale.",
+    "cut_off": "Somebody put it into quarantine: ask who, then codeblue run release_service.",
+    "no_route": "Make the Service again, or give it a selector that the pods' labels fit: kubectl edit service.",
+    "no_number": "Nobody wrote down how many pods it had: kubectl scale, and say it in codeblue_kubernetes.replicas.",
+    "no_node_wanted": "No node fits the DaemonSet: look at its nodeSelector and at the labels of the nodes.",
+    "autoscaled": "What scales it by itself sets that number: look why, and at its bounds.",
     "quota_exceeded": "Raise the quota of the namespace, or remove what uses it up; the refusal names the resource.",
     "pods_unschedulable": "Give the pods a node: uncordon one, add one, or lower what they request.",
     "dependency_down": "Bring the dependency back first; its own runbook does that. The release is not the cause.",
@@ -79,6 +86,10 @@ class ServiceFindings:
     :param failing: checks of the service and of what it depends on, that failed last.
     :param changed_at: Unix seconds when the revision that is rolled out was made; None when unknown.
     :param earlier: there is a revision to go back to.
+    :param replicas: the number of pods that is known to have worked; None when nobody has written it down.
+    :param scaled_by: who sets the number of pods by itself right now; empty for nobody.
+    :param selector: a known selector that fits the pods; empty when there is none.
+    :param cut_off: by what key it is cut off on purpose; empty when it is not.
     """
 
     service: str
@@ -90,6 +101,10 @@ class ServiceFindings:
     failing: tuple[CheckResult, ...]
     changed_at: float | None
     earlier: bool
+    replicas: Replicas | None = None
+    scaled_by: str = ""
+    selector: str = ""
+    cut_off: str = ""
 
 
 _Finding = tuple[str, float, list[str]]
@@ -116,8 +131,8 @@ def judge(found: ServiceFindings, now: float) -> dict[str, t.Any]:
     cause, confidence, evidence = _cause(found, now)
     treatment = TREATMENTS.get(cause, "person")
     next_step = _NEXT_STEPS.get(cause, _NEXT_STEPS["inconclusive"]) if treatment == "person" else ""
-    if treatment == "rollback" and not found.earlier:
-        treatment, next_step = "person", _NEXT_STEPS["no_earlier_revision"]
+    if lacking := _lacking(found, treatment):
+        treatment, next_step = "person", _NEXT_STEPS[lacking]
     look = found.workload
     return {
         "cause": cause,
@@ -140,15 +155,30 @@ def judge(found: ServiceFindings, now: float) -> dict[str, t.Any]:
     }
 
 
+def _lacking(found: ServiceFindings, treatment: str) -> str:
+    """What a treatment needs and is not there, as a key of the next steps; empty when it can be carried out."""
+    if treatment == "rollback" and not found.earlier:
+        return "no_earlier_revision"
+    if treatment == "route" and (found.route is None or not found.selector):
+        return "no_route"
+    if treatment == "scale":
+        if found.workload is not None and found.workload.kind == "DaemonSet":
+            return "no_node_wanted"
+        return "autoscaled" if found.scaled_by else "" if found.replicas is not None else "no_number"
+    return ""
+
+
 def _cause(found: ServiceFindings, now: float) -> _Finding:
     look = found.workload
+    if found.cut_off:
+        return "cut_off", PROVEN, [f"it was cut off on purpose: {found.cut_off}"]
     if look is None:
         return "workload_missing", PROVEN, ["its workload does not exist"]
     if found.missing and not look.complete:
         lines = [f"{each.text()}, which its template wants, does not exist" for each in found.missing]
         return "configuration_missing", PROVEN, [*lines, *_waiting(look.current, CONFIGURATION_REASONS)]
     if look.desired == 0:
-        return "scaled_to_zero", PROVEN, [f"{_name(look)} is scaled to no pods"]
+        return "scaled_to_zero", PROVEN, [f"{_name(look)} is scaled to no pods", *_wanted(found)]
     of_pods = _by_pods(found, look, now)
     if of_pods is not None:
         return of_pods
@@ -238,6 +268,8 @@ def _by_way(found: ServiceFindings, look: WorkloadLook) -> _Finding:
             PROVEN,
             [*broken, *evidence],
         )
+    if found.replicas is not None and look.desired < found.replicas.count and not found.scaled_by:
+        return "scaled_down", LIKELY, [f"{_name(look)} has {look.desired} pods", *_wanted(found), *evidence]
     if all(result.error_class in _ABSENCES for result in own):
         return "way_lost", LIKELY, [*evidence, _figures(look)]
     return "inconclusive", UNDECIDED, [*evidence, _figures(look)]
@@ -245,6 +277,12 @@ def _by_way(found: ServiceFindings, look: WorkloadLook) -> _Finding:
 
 # What a client sees of a service that nobody leads it to.
 _ABSENCES = frozenset(("refused", "unreachable", "timeout", "name_resolution", "closed", "unavailable"))
+
+
+def _wanted(found: ServiceFindings) -> list[str]:
+    """How many pods there should be, and who sets the number."""
+    lines = [] if found.replicas is None else [f"it had {found.replicas.count} ({found.replicas.why})"]
+    return [*lines, f"{found.scaled_by} sets the number"] if found.scaled_by else lines
 
 
 def _waiting(pods: Sequence[PodLook], reasons: frozenset[str]) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime
 import typing as t
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import CheckResult
@@ -25,6 +25,16 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_look
     look_at_workload,
     missing_references,
     wanted_references,
+)
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_replicas import (
+    REPLICAS_KIND,
+    ReplicaSources,
+    replica_sources,
+)
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_routes import (
+    ROUTE_KIND,
+    cut_off,
+    last_good_route,
 )
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_kubernetes import KubernetesPlatform
@@ -45,6 +55,9 @@ class WorkloadSeen:
 
     :param changed_at: Unix seconds when the revision that is rolled out was made; None when unknown.
     :param earlier: versions that are kept and are not rolled out, the latest first.
+    :param replicas: what the cluster says about the number of its pods; None for a DaemonSet.
+    :param labelled: the parts of the workload that say which labels its pods have.
+    :param cut_off: by what key it is cut off on purpose; empty when it is not.
     """
 
     workload: WorkloadLook | None
@@ -52,22 +65,39 @@ class WorkloadSeen:
     missing: tuple[Missing, ...]
     changed_at: float | None
     earlier: tuple[str, ...]
+    replicas: ReplicaSources | None = None
+    labelled: Mapping[str, t.Any] | None = None
+    cut_off: str = ""
 
-    def findings(self, service: Service, failing: Iterable[CheckResult], bad: Iterable[str]) -> ServiceFindings:
+    def findings(
+        self,
+        service: Service,
+        failing: Iterable[CheckResult],
+        bad: Iterable[str],
+        proven: Callable[[str], Sequence[str]],
+    ) -> ServiceFindings:
         """With what the checks say, ready to be judged.
 
         :param bad: versions that are marked bad.
+        :param proven: by kind, what earlier runs have seen working, the latest first.
         """
+        place = service.require_kubernetes()
+        route = last_good_route(self.labelled, proven(ROUTE_KIND)) if self.labelled is not None else None
+        known = self.replicas.known(proven(REPLICAS_KIND), place.replicas) if self.replicas is not None else None
         return ServiceFindings(
             service=service.name,
             depends_on=service.depends_on,
             workload=self.workload,
             route=self.route,
-            route_wanted=service.require_kubernetes().service is not None,
+            route_wanted=place.service is not None,
             missing=self.missing,
             failing=tuple(failing),
             changed_at=self.changed_at,
             earlier=bool(set(self.earlier) - set(bad)),
+            replicas=known,
+            scaled_by=self.replicas.owner if self.replicas is not None else "",
+            selector=route.text if route is not None else "",
+            cut_off=self.cut_off,
         )
 
 
@@ -143,13 +173,39 @@ def _seen(platform: KubernetesPlatform, objects: NamespaceObjects, client: Kuber
         earlier = tuple(each.version for each in rollout.earlier)
         changed_at = _changed_at(workload)
     route = platform.service
+    counted = workload is not None and kind != "DaemonSet"
     return WorkloadSeen(
         workload=look,
         route=look_at_service(objects, route, name, kind) if route is not None else None,
         missing=missing,
         changed_at=changed_at,
         earlier=earlier,
+        replicas=_replicas({**(workload or {}), "kind": kind}, platform, client) if counted else None,
+        labelled=_labelled(workload, kind) if workload is not None else None,
+        cut_off=cut_off(workload, objects.find("Service", route) if route is not None else None),
     )
+
+
+def _replicas(workload: Mapping[str, t.Any], platform: KubernetesPlatform, client: KubernetesClient) -> ReplicaSources:
+    """Autoscalers are asked for only where the number of pods may be what is wrong."""
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_client import AUTOSCALERS
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_errors import Forbidden
+
+    found = replica_sources(workload, ())
+    wanted = max(platform.replicas or 0, found.annotated or 0, found.applied or 0)
+    if found.present and found.present >= wanted:
+        return found
+    try:
+        return replica_sources(workload, client.list_all(AUTOSCALERS, platform.namespace))
+    except Forbidden:
+        # The step that scales says so.
+        return found
+
+
+def _labelled(workload: Mapping[str, t.Any], kind: str) -> dict[str, t.Any]:
+    spec = workload["spec"]
+    template = {"metadata": {"labels": (spec["template"].get("metadata") or {}).get("labels") or {}}}
+    return {"kind": kind, "spec": {"selector": spec.get("selector") or {}, "template": template}}
 
 
 def _with_wanted(

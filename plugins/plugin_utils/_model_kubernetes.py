@@ -38,6 +38,7 @@ class KubernetesPlatform:
     :param kubeconfig: on the controller; None for the account of the pod that Ansible runs in, else for `KUBECONFIG`
         or the file in the home directory.
     :param context: of the kubeconfig; None for its current one.
+    :param replicas: how many pods it is to have when nothing later is known; None when the inventory does not say.
     """
 
     namespace: str
@@ -45,6 +46,7 @@ class KubernetesPlatform:
     service: str | None = None
     kubeconfig: str | None = None
     context: str | None = None
+    replicas: int | None = None
 
     def __str__(self) -> str:
         return f"{self.workload} in namespace {self.namespace}"
@@ -58,6 +60,7 @@ def read_kubernetes(values: TypedMapping) -> KubernetesPlatform:
         service=_optional_name(values, "service", _LABEL),
         kubeconfig=_kubeconfig(values),
         context=values.optional_text("context"),
+        replicas=values.integer("replicas", default=0, least=1) or None,
     )
     values.finish()
     return platform

@@ -5,56 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import typing as t
 from pathlib import Path
 
 import pytest
-import yaml
-from account import Account
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_client import SERVICES, WORKLOAD_RESOURCES
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_client import WORKLOAD_RESOURCES
 from cluster import Cluster, Namespace
+from runbook_site import Site, login
 
 pytestmark = pytest.mark.kubernetes
-RUNBOOK = "authentication_system_down"
 _WRITES = {"create", "update", "patch", "delete", "deletecollection"}
-
-
-class Site(Account):
-    """An account whose only service is the login, on Kubernetes."""
-
-    def __init__(self, root: Path, namespace: Namespace, kubeconfig: Path | None = None) -> None:
-        service = namespace.variables("Deployment", "login", kubeconfig)
-        service["codeblue_kind"] = "auth"
-        service["codeblue_kubernetes"]["service"] = "login"
-        super().__init__(root, {"login": service})
-        groups = yaml.safe_load(self.inventory.read_text(encoding="utf-8"))
-        services = groups["all"]["children"]["codeblue_services"]
-        services["children"] = {"codeblue_auth_services": {"hosts": {"login": None}}}
-        self.inventory.write_text(yaml.safe_dump(groups), encoding="utf-8")
-
-    def codeblue(self, command: str, *options: str) -> tuple[int, list[dict[str, t.Any]]]:
-        done = subprocess.run(
-            [sys.executable, "-m", "codeblue", command, RUNBOOK, "-i", str(self.inventory), "--json", *options],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=90,
-            check=False,
-        )
-        lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-        assert lines, done.stderr
-        return done.returncode, lines
-
-
-def login(namespace: Namespace) -> None:
-    """A login whose next version takes the place of this one at once, as one does that cannot run beside itself."""
-    namespace.workload("Deployment", "login", "3.8", strategy={"type": "Recreate"})
-    manifest = {
-        "metadata": {"name": "login"},
-        "spec": {"selector": {"app": "login"}, "ports": [{"port": 80, "targetPort": 8080}]},
-    }
-    namespace.client.create(SERVICES, namespace.name, manifest)
-    namespace.serves("Deployment", "login", "3.8")
 
 
 @pytest.mark.parametrize(("tag", "cause"), [("bad", "image_unavailable"), ("crash", "release_crashing")])
@@ -88,17 +47,6 @@ def test_a_healthy_login_is_left_alone(cluster: Cluster, namespace: Namespace, t
     code, lines = Site(tmp_path, namespace, cluster.audited(user)).codeblue("run")
     assert code == 0 and lines[-1]["outcome"] == "nothing_to_do", lines[-1]
     assert not [each for each in cluster.own.audited() if each["user"] == user and each["verb"] in _WRITES]
-
-
-def test_what_no_rollback_mends_is_for_a_person(namespace: Namespace, tmp_path: Path) -> None:
-    login(namespace)
-    change = {"spec": {"selector": {"app": "login", "version": "stable"}}}
-    namespace.client.merge(SERVICES, "login", namespace.name, change)
-    code, lines = Site(tmp_path, namespace).codeblue("run")
-    assert code == 1 and lines[-1]["outcome"] == "failed_safe", lines[-1]
-    assert "traffic_misrouted" in lines[-1]["error"] and "version" in lines[-1]["error"]
-    found = namespace.client.get(WORKLOAD_RESOURCES["Deployment"], "login", namespace.name)
-    assert found["metadata"]["generation"] == 1
 
 
 def test_a_secret_that_is_missing_is_named(namespace: Namespace, tmp_path: Path) -> None:

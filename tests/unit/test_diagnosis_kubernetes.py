@@ -20,6 +20,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_look
     look_at_service,
     look_at_workload,
 )
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_replicas import Replicas
 from kubernetes_objects import Object, deployment, endpoint_slice, pod, replica_set, service
 
 NOW = 2_000_000_000.0
@@ -53,6 +54,8 @@ def findings(
         failing=(fails(),),
         changed_at=NOW - 600,
         earlier=True,
+        replicas=Replicas(2, "codeblue_kubernetes.replicas"),
+        selector="app=records",
     )
     return dataclasses.replace(found, **more)
 
@@ -108,6 +111,11 @@ CASES: dict[str, tuple[str, ServiceFindings]] = {
         findings(deployment(), new(2, True), missing=(Missing("Secret", "database", None),), failing=()),
     ),
     "no replicas": ("scaled_to_zero", findings(deployment(replicas=0, ready=0, updated=0), [])),
+    "quarantine": ("cut_off", findings(deployment(replicas=0), [], cut_off="codeblue.recovery/quarantine")),
+    "fewer than needed": (
+        "scaled_down",
+        findings(deployment(1, 1, 1), new(1, True), replicas=Replicas(2, "inventory")),
+    ),
     "quota": ("quota_exceeded", findings(refused(), [])),
     "no node": ("pods_unschedulable", findings(deployment(ready=0), new(2, False, **UNSCHEDULED))),
     "paused": ("rollout_paused", findings(deployment(ready=1, updated=0, paused=True), old(1))),
@@ -127,7 +135,7 @@ CASES: dict[str, tuple[str, ServiceFindings]] = {
 def test_cause(cause: str, found: ServiceFindings) -> None:
     judged = judge(found, NOW)
     assert judged["cause"] == cause, judged
-    assert judged["treatment"] == TREATMENTS.get(cause, "person")
+    assert judged["treatment"] == ("person" if found.route is None else TREATMENTS.get(cause, "person"))
     assert judged["evidence"] and all(isinstance(line, str) and line for line in judged["evidence"])
     assert bool(judged["next_step"]) == (judged["treatment"] == "person")
 
@@ -141,3 +149,21 @@ def test_nothing_is_rolled_back_without_an_earlier_revision() -> None:
     judged = judge(found, NOW)
     assert (judged["cause"], judged["treatment"]) == ("image_unavailable", "person")
     assert "no earlier revision" in judged["next_step"]
+
+
+@pytest.mark.parametrize(
+    ("case", "change", "said"),
+    [
+        ("no replicas", {"replicas": None}, "Nobody wrote down"),
+        ("no replicas", {"scaled_by": "ScaledObject ai"}, "sets that number"),
+        ("selector", {"selector": ""}, "Make the Service again"),
+    ],
+)
+def test_what_is_not_known_is_for_a_person(case: str, change: dict[str, t.Any], said: str) -> None:
+    judged = judge(dataclasses.replace(CASES[case][1], **change), NOW)
+    assert judged["treatment"] == "person" and said in judged["next_step"]
+
+
+def test_an_autoscaler_that_has_few_pods_is_not_overruled() -> None:
+    found = dataclasses.replace(CASES["fewer than needed"][1], scaled_by="HorizontalPodAutoscaler records")
+    assert judge(found, NOW)["cause"] == "way_lost"

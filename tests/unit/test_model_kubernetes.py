@@ -40,9 +40,16 @@ def test_a_workload_of_each_kind_is_read(key: str, kind: str) -> None:
 
 def test_all_keys_are_read() -> None:
     found = load(
-        namespace="clinic", deployment="records", service="records-api", kubeconfig="/etc/kube/c", context="south"
+        namespace="clinic",
+        deployment="records",
+        service="records-api",
+        kubeconfig="/etc/kube/c",
+        context="south",
+        replicas=3,
     ).require_kubernetes()
     assert (found.service, found.kubeconfig, found.context) == ("records-api", "/etc/kube/c", "south")
+    assert found.replicas == 3 and load(namespace="clinic", deployment="a").require_kubernetes().replicas is None
+    assert "codeblue_kubernetes.replicas: must be" in problems(namespace="clinic", deployment="a", replicas=0)[0]
 
 
 def test_another_platform_is_told_apart() -> None:

@@ -1,0 +1,191 @@
+# Copyright: codeblue.recovery contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Gives a workload on Kubernetes the number of pods back with which it worked, and proves it."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Mapping
+
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError, Refused
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_replicas import (
+    REPLICAS_KIND,
+    Replicas,
+    ReplicaSources,
+    replica_sources,
+)
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_routes import cut_off
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_step import MISSING, KubernetesStepAction
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import OpenRun
+
+try:
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_change import Field, change_field
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_client import (
+        AUTOSCALERS,
+        WORKLOAD_RESOURCES,
+        Budget,
+    )
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_errors import Forbidden
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_waiter import RolloutWaiter, progress
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_workload import SeenWorkload
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_journal import PROOF
+
+    _MISSING: ImportError | None = MISSING
+except ImportError as error:
+    _MISSING = error
+
+# For everything but waiting for pods.
+_CALL_SECONDS = 120.0
+_SCALE = "scale"
+
+
+class ActionModule(KubernetesStepAction):
+    """See plugins/modules/kubernetes_scale.py."""
+
+    STAGE = "scale"
+    MISSING_IMPORT = _MISSING
+    ARGUMENTS: t.ClassVar[dict[str, t.Any]] = {
+        "replicas": {"type": "int"},
+        "reason": {"type": "str", "default": ""},
+        "rollout_within": {"type": "float", "default": 300.0},
+        "healthy_within": {"type": "float"},
+    }
+
+    def act(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
+        service = self.service()
+        self.connect(service, _CALL_SECONDS + arguments["rollout_within"])
+        if self._place.workload.kind == "DaemonSet":
+            raise BadInput(f"{self._place}: has a pod on each node that fits, not a number of them")
+        if arguments["replicas"] is not None and arguments["replicas"] < 1:
+            raise BadInput(f"replicas: {arguments['replicas']} is no number of pods that serve", "give 1 or more")
+        seen = self._workload.read()
+        sources = self._sources(seen)
+        chosen = self._choice(seen, sources, arguments)
+        before, after = int(chosen["from"]), int(chosen["to"])
+        idle = before == after and not progress(seen.manifest) and not self.complaint(service)
+        if before != after:
+            self._scale(seen, sources, chosen, arguments["reason"])
+        if not self.check_mode and not idle:
+            self._prove(seen, after, arguments)
+        return {
+            "changed": self._changed or (self.check_mode and before != after),
+            "before": before,
+            "after": after,
+            "why": chosen["why"],
+            "due": self._due,
+            "reconcilers": self._told,
+            "calls": self._client.calls,
+            **({"diff": self._diff(before, after)} if self._task.diff and before != after else {}),
+            "codeblue": {"summary": self._summary(before, after, chosen["why"])},
+        }
+
+    # -- deciding ----------------------------------------------------------------------------------------------
+
+    def _sources(self, seen: SeenWorkload) -> ReplicaSources:
+        try:
+            scalers = self._client.list_all(AUTOSCALERS, self._place.namespace)
+        except Forbidden as error:
+            # One that owns the number would undo this; without the right to look nobody knows.
+            self._told.append(f"{error.message}: an autoscaler that keeps the number of pods may set it again")
+            scalers = []
+        return replica_sources(seen.manifest, scalers)
+
+    def _choice(self, seen: SeenWorkload, sources: ReplicaSources, arguments: Mapping[str, t.Any]) -> dict[str, t.Any]:
+        """From how many to how many, written down before the change, so that a resumed run does the same."""
+
+        def decide(_run: OpenRun | None = None) -> dict[str, t.Any]:
+            held = cut_off(seen.manifest)
+            if held:
+                raise Refused(f"{self._place} is cut off on purpose ({held})", "codeblue run release_service first")
+            given = arguments["replicas"]
+            known = (
+                Replicas(given, "it was asked for")
+                if given is not None
+                else sources.known(self.proven(REPLICAS_KIND), self._place.replicas)
+            )
+            if known is None:
+                raise CodeblueError(
+                    f"{self._place}: nobody has written down how many pods it had",
+                    "give codeblue_kubernetes.replicas, or the argument replicas",
+                )
+            # Never less: who made it more knew why.
+            wanted = known.count if given is not None else max(known.count, sources.present)
+            return {"changed": False, "from": sources.present, "to": wanted, "reason": known.why}
+
+        kept = decide() if self.check_mode else self.local_change("choose", _decision(arguments["reason"]), decide)
+        return {"from": kept["from"], "to": kept["to"], "why": str(kept["reason"])}
+
+    # -- acting ------------------------------------------------------------------------------------------------
+
+    def _scale(self, seen: SeenWorkload, sources: ReplicaSources, chosen: Mapping[str, t.Any], reason: str) -> None:
+        # Of this run's own change an autoscaler is the owner by now, when it is taken up again.
+        done = not self.check_mode and self.begun(_SCALE)
+        if sources.owner and not done:
+            raise Refused(
+                f"{self._place}: {sources.owner} sets the number of its pods, nothing was changed",
+                "change its bounds instead: the least that it may have",
+            )
+        before, after = str(chosen["from"]), str(chosen["to"])
+        suspended = self.meet(self._workload.reconcilers(seen), str(self._place))
+        if self.check_mode:
+            self.plan(suspended, f"{_SCALE} from {before} to {after}")
+            return
+        run = self.open_run()
+        for each in suspended:
+            self.suspend(run, each, str(self._place))
+        place = self._place
+        field = Field(
+            WORKLOAD_RESOURCES[place.workload.kind], place.namespace, place.workload.name, "/spec/replicas", _replicas
+        )
+
+        def scale(_run: OpenRun) -> dict[str, t.Any]:
+            accepted_at = change_field(self._client, field, before, after, int(after))
+            said = {"from": before, "to": after, "already_done": accepted_at is None}
+            changed = accepted_at is not None or done
+            return {"changed": changed, **said, **({"accepted_at": accepted_at} if accepted_at else {})}
+
+        undo = f"kubectl -n {place.namespace} scale {place.workload.kind.lower()} {place.workload.name}"
+        decision = {**_decision(reason), "from": before, "to": after, "undo": f"{undo} --replicas={before}"}
+        self._changed |= bool(self.local_change(_SCALE, decision, scale).get("changed"))
+
+    def _prove(self, seen: SeenWorkload, wanted: int, arguments: Mapping[str, t.Any]) -> None:
+        """Wait until so many pods serve and the checks of the service pass; then the number is one that works."""
+
+        def prove(_run: OpenRun) -> dict[str, t.Any]:
+            waiter = RolloutWaiter(self._client, self._place, self.renew, lambda _pods: ())
+            waited = waiter.wait(seen.rollout.current, Budget(arguments["rollout_within"]))
+            problem = waited.problem or self.until_healthy(self.service(), arguments["healthy_within"])
+            if problem:
+                raise CodeblueError(
+                    f"{self._place} is scaled to {wanted} and does not work: {problem}",
+                    "run the runbook again: it looks at the pods that are there now",
+                )
+            seconds = round(waited.seconds, 3)
+            return {"changed": False, "kind": REPLICAS_KIND, "version": str(wanted), "seconds": seconds}
+
+        self.local_change(f"{PROOF}{_SCALE}", {"version": str(wanted)}, prove)
+
+    # -- telling -----------------------------------------------------------------------------------------------
+
+    def _diff(self, before: int, after: int) -> dict[str, str]:
+        return {
+            "before": f"replicas: {before}\n",
+            "after": f"replicas: {after}\n",
+            "before_header": str(self._place),
+            "after_header": str(self._place),
+        }
+
+    def _summary(self, before: int, after: int, why: str) -> str:
+        if before == after:
+            return f"{self._place} has {after} pods already ({why}){self.afterwards()}"
+        if self.check_mode:
+            return f"would scale {self._place} from {before} to {after} pods ({why}){self.afterwards()}"
+        return f"scaled {self._place} from {before} to {after} pods ({why}), all of them serve{self.afterwards()}"
+
+
+def _replicas(manifest: Mapping[str, t.Any]) -> str:
+    return str(manifest["spec"].get("replicas", 1))
+
+
+def _decision(reason: str) -> dict[str, str]:
+    return {"reason": reason[:200] or "it has fewer pods than it needs"}
