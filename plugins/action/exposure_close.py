@@ -16,7 +16,10 @@ try:
         policy_of,
         shipping_changes,
     )
-    from ansible_collections.codeblue.recovery.plugins.plugin_utils._gateway_changes import gateway_change
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._gateway_changes import (
+        entries_change,
+        gateway_change,
+    )
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 
     _MISSING: ImportError | None = None
@@ -64,16 +67,12 @@ class ActionModule(StepAction):
         reason = "patients' data is given to callers without a credential"
         if host.gateway is not None and policy.blocked_paths_file is not None:
             return f"{', '.join(exposure.pages)} refused at the gateway", [
-                Change(
-                    action="block_pages",
-                    machine=host.gateway.machine,
-                    module="haproxy_acl",
-                    arguments={
-                        "socket": host.gateway.socket,
-                        "file": policy.blocked_paths_file,
-                        "entries": list(exposure.pages),
-                    },
-                    decision={"pages": list(exposure.pages), "reason": reason},
+                entries_change(
+                    host.gateway,
+                    policy.blocked_paths_file,
+                    exposure.pages,
+                    "block_pages",
+                    {"pages": list(exposure.pages), "reason": reason},
                 )
             ]
         if host.gateway is not None:

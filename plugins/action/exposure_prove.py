@@ -9,7 +9,7 @@ import time
 import typing as t
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Change, StepAction
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import StepAction
 
 try:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_exposure import probe_call, scan_call
@@ -21,6 +21,7 @@ try:
         shipping_changes,
         statuses_from_outside,
     )
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._gateway_changes import entries_change
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_models import utc_now
 
@@ -126,19 +127,10 @@ class ActionModule(StepAction):
         host, policy = service.require_host(), policy_of(service)
         if not exposure.pages or host.gateway is None or policy.blocked_paths_file is None:
             return False
-        arguments = {
-            "socket": host.gateway.socket,
-            "file": policy.blocked_paths_file,
-            "entries": list(exposure.pages),
-            "state": "absent",
-        }
+        decision = {"pages": list(exposure.pages), "reason": "every instance refuses them"}
         done = self.change(
-            Change(
-                action="unblock_pages",
-                machine=host.gateway.machine,
-                module="haproxy_acl",
-                arguments=arguments,
-                decision={"pages": list(exposure.pages), "reason": "every instance refuses them"},
+            entries_change(
+                host.gateway, policy.blocked_paths_file, exposure.pages, "unblock_pages", decision, state="absent"
             )
         ).result
         still = self._open_from_outside(service, pages)

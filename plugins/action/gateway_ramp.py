@@ -11,7 +11,11 @@ from collections.abc import Mapping
 from ansible_collections.codeblue.recovery.plugins.module_utils._duration import parse_duration
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._detection import dependents_of
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._gateway_changes import gateway_look, server_changes
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._gateway_changes import (
+    gateway_answer,
+    gateway_looks,
+    server_changes,
+)
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._health_gate import HealthGate, ramp_for
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import Gateway
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._ramp import (
@@ -101,7 +105,7 @@ class ActionModule(StepAction):
         """The weights before the first step, which a run that is taken up finds in its journal."""
 
         def look(_run: t.Any = None) -> dict[str, t.Any]:
-            seen = self.look([gateway_look(gateway, final)])[0].result_or_raise()["before"]
+            seen = gateway_answer(gateway, self.look(gateway_looks(gateway, final))).result_or_raise()["before"]
             found = {name: seen[f"{gateway.backend}/{gateway.servers[name]}"] for name in final}
             # A server that is taken out has no traffic, whatever its weight says.
             weights = {name: int(each["weight"]) if each["state"] == "ready" else 0 for name, each in found.items()}

@@ -27,15 +27,18 @@ class ActionModule(StepAction):
                 f"{self.target}: needs codeblue_host.gateway and the member {arguments['primary']!r}",
                 "name the present primary",
             )
-        ended = [each.checked() for each in self.changes(self._starts(host.gateway))]
+        started = self.changes([change for each in host.gateway.every for change in self._starts(each)])
+        # One that starts is enough: the other ones are told of by the change that follows.
+        ended = [each for each in started if each.answer.ok] or [each.checked() for each in started]
         states = {name: "ready" if name == arguments["primary"] else "maint" for name in host.gateway.servers}
         if not self.check_mode or not ended:
             reason = "clients have to reach the primary"
             ended.append(self.change(gateway_change(host.gateway, states, "lead_to_primary", reason=reason)).checked())
+        where = ", ".join(each.machine for each in host.gateway.every)
         verb = "would lead" if self.check_mode else "leads"
         return {
             "changed": any(each.result.get("changed") for each in ended),
-            "codeblue": {"summary": f"the gateway on {host.gateway.machine} {verb} to {arguments['primary']}"},
+            "codeblue": {"summary": f"the gateway on {where} {verb} to {arguments['primary']}"},
         }
 
     def _starts(self, gateway: Gateway) -> list[Change]:
@@ -53,7 +56,7 @@ class ActionModule(StepAction):
             }
             found.append(
                 Change(
-                    action=f"start_{name}",
+                    action=f"start_{name}_{gateway.machine}",
                     machine=gateway.machine,
                     module="process_state",
                     arguments={"units": [unit], "timeout": _START_SECONDS},

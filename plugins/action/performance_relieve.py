@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_performance import essential_units
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._gateway_changes import gateway_change
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._gateway_changes import entries_change, gateway_change
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._postgresql_arguments import login_arguments
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Change, StepAction
 
@@ -99,13 +99,8 @@ class ActionModule(StepAction):
                 "keep the source out at the firewall",
             )
         source = str(diagnosis["source"])
-        change = Change(
-            action=f"refuse_{source}",
-            machine=gateway.machine,
-            module="haproxy_acl",
-            arguments={"socket": gateway.socket, "file": gateway.refused_sources_file, "entries": [source]},
-            decision={"source": source, "reason": "it holds most of the connections to the gateway"},
-        )
+        decision = {"source": source, "reason": "it holds most of the connections to the gateway"}
+        change = entries_change(gateway, gateway.refused_sources_file, [source], f"refuse_{source}", decision)
         return change, f"had the gateway refuse {source}"
 
     def _drain(self, diagnosis: Mapping[str, t.Any], _arguments: dict[str, t.Any]) -> tuple[Change, str]:

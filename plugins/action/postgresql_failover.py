@@ -253,9 +253,11 @@ class ActionModule(StepAction):
             )
         ended = self.changes(changes)
         evidence = []
+        missed: t.Mapping[str, str] = {}
         if gateway is not None:
-            ended[1].checked()
-            evidence.append(f"the gateway has {primary.machine} in maintenance")
+            missed = ended[1].checked().missed
+            where = f" on {', '.join(each.machine for each in gateway.every if each.machine not in missed)}"
+            evidence.append(f"the gateway{where if gateway.beside else ''} has {primary.machine} in maintenance")
         fenced = ended[0].answer
         if fenced.result is not None:
             if not fenced.result.get("fenced") and not self.check_mode:
@@ -277,6 +279,12 @@ class ActionModule(StepAction):
             raise Refused(
                 f"{self.target}: {primary.machine} is silent ({fenced.unreachable}), no gateway closes the way to it",
                 "cut it off by hand (power, network), then codeblue resume this run",
+            )
+        elif missed:
+            raise Refused(
+                f"{self.target}: {primary.machine} is silent ({fenced.unreachable}), and the gateway on "
+                f"{', '.join(missed)} may still lead to it",
+                "see that nobody reaches that gateway, or bring it back, then codeblue resume this run",
             )
         return [*evidence, f"{primary.machine} is silent, and clients reach it by the gateway only"]
 

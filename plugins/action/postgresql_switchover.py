@@ -167,7 +167,8 @@ class ActionModule(StepAction):
         disk = {"disks": [new.data_dir], "seconds": 0.1, "most": 1}
         calls = [MachineCall(new.machine, f"{_COLLECTION}machine_resources", disk, _LOOK_SECONDS, check_mode=True)]
         bare = Switch(choice.old, choice.new, choice.system_identifier, (), {}, {})
-        for change in SwitchChanges(self._host_database, self._gateway, bare, "").lead():
+        lead = SwitchChanges(self._host_database, self._gateway, bare, "").lead()
+        for change in (each for one in lead for each in one.every):
             module = f"{_COLLECTION}{change.module}"
             calls.append(MachineCall(change.machine, module, change.arguments, _LOOK_SECONDS, check_mode=True))
         answers = self.look(calls)
@@ -178,7 +179,9 @@ class ActionModule(StepAction):
             )
         if self._gateway is None:
             return {}
-        return self._servers_of(self._gateway, answers[1])
+        # A switchover is planned, and waits for a gateway that does not answer: all of them have to follow.
+        found = [self._servers_of(each, answer) for each, answer in zip(self._gateway.every, answers[1:], strict=True)]
+        return found[0]
 
     def _servers_of(self, gateway: Gateway, answer: MachineAnswer) -> dict[str, str]:
         if answer.result is None:

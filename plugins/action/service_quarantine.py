@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 import typing as t
 from collections.abc import Mapping, Sequence
@@ -224,7 +225,8 @@ class ActionModule(StepAction):
     def _addresses(self, service: Service, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
         """Nobody at the gateway and at the service's machines speaks with these addresses any more."""
         host = service.require_host()
-        machines = list(dict.fromkeys([*([host.gateway.machine] if host.gateway else []), *host.instances]))
+        fronts = host.gateway.every if host.gateway is not None else ()
+        machines = list(dict.fromkeys([*(each.machine for each in fronts), *host.instances]))
         present = arguments["state"] == "present"
         if present and not arguments["addresses"]:
             raise BadInput("addresses: is missing", "name who is to be kept away")
@@ -251,11 +253,13 @@ class ActionModule(StepAction):
             for each in self.changes([change(machine, "confirmed") for machine in filtered]):
                 self._note(each)
         at_gateway = ""
-        gateway = host.gateway
-        if gateway and gateway.machine not in filtered and gateway.refused_sources_file and arguments["addresses"]:
+        bare = [each for each in fronts if each.machine not in filtered and each.refused_sources_file]
+        if bare and arguments["addresses"]:
             # The next best: the gateway itself takes no new connection from there.
+            gateway = dataclasses.replace(bare[0], beside=tuple(bare[1:]))
             self._note(self.change(refused_sources_change(gateway, arguments["addresses"], arguments["state"])))
-            at_gateway = f"; the gateway on {gateway.machine} {'refuses' if present else 'takes'} new connections"
+            where = ", ".join(each.machine for each in bare)
+            at_gateway = f"; the gateway on {where} {'refuses' if present else 'takes'} new connections"
         verb = "keep" if self.check_mode else "kept"
         where = ", ".join(filtered) or "no machine"
         said = f"{verb} {', '.join(arguments['addresses'][:5])} away from {where}"

@@ -73,9 +73,7 @@ class PerformanceDiagnosis:
                 for call_name, call in activity_calls(database).items()
             },
         }
-        front = front_call(service)
-        if front is not None:
-            calls[FRONT] = front
+        calls |= {f"{FRONT}/{call.machine}": call for call in front_calls(service)}
         answers = dict(zip(calls, seen.ask(list(calls.values())), strict=True))
         return BottleneckLook(
             machines={
@@ -95,7 +93,11 @@ class PerformanceDiagnosis:
             activity=[
                 activity_look(name, answer) for name, answer in answers.items() if name.startswith(f"{ACTIVITY}/")
             ],
-            front=front_look(service, answers.get(FRONT), own_addresses(everything.values())),
+            front=front_look(
+                service,
+                [answer for name, answer in answers.items() if name.startswith(f"{FRONT}/")],
+                own_addresses(everything.values()),
+            ),
             last_well=last_well([service.name]),
             now=time.time(),
         )
@@ -166,19 +168,22 @@ def essential_units(machine: str, services: Sequence[Service]) -> list[dict[str,
     return found
 
 
-def front_call(service: Service) -> MachineCall | None:
-    """Asks the gateway's machine from where the connections to the service's front come."""
+def front_calls(service: Service) -> list[MachineCall]:
+    """Ask the gateways' machines from where the connections to the service's front come."""
     gateway = service.require_host().gateway
     ports = front_ports(service)
     if gateway is None or not ports:
-        return None
-    return MachineCall(
-        gateway.machine,
-        _COLLECTION + "machine_resources",
-        {"seconds": 0.1, "ports": ports, "most": 10},
-        _LOOK_SECONDS,
-        check_mode=True,
-    )
+        return []
+    return [
+        MachineCall(
+            machine,
+            _COLLECTION + "machine_resources",
+            {"seconds": 0.1, "ports": ports, "most": 10},
+            _LOOK_SECONDS,
+            check_mode=True,
+        )
+        for machine in dict.fromkeys(each.machine for each in gateway.every)
+    ]
 
 
 def front_ports(service: Service) -> list[int]:
@@ -249,14 +254,15 @@ def machine_look(name: str, answer: MachineAnswer, owner: str) -> MachineLook:
     )
 
 
-def front_look(service: Service, answer: MachineAnswer | None, own: set[str]) -> FrontLook | None:
-    """Out of the answer about the gateway's connections."""
+def front_look(service: Service, answers: Sequence[MachineAnswer], own: set[str]) -> FrontLook | None:
+    """Out of the answers about the gateways' connections."""
     gateway = service.require_host().gateway
-    if answer is None or answer.result is None or gateway is None:
+    results = [answer.result for answer in answers if answer.result is not None]
+    if not results or gateway is None:
         return None
     total = 0
     sources: dict[str, int] = {}
-    for counted in answer.result["connections"].values():
+    for counted in (each for result in results for each in result["connections"].values()):
         total += int(counted["total"])
         for source, number in counted["sources"].items():
             sources[source] = sources.get(source, 0) + int(number)

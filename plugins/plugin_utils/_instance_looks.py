@@ -8,7 +8,7 @@ import typing as t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._gateway_changes import gateway_look
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._gateway_changes import gateway_answer, gateway_looks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._instance_probe import InstanceProbe, probe_of
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineAnswer, MachineCall
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
@@ -19,6 +19,7 @@ _COLLECTION = "codeblue.recovery."
 # The module itself takes a moment. The rest is for the connection and the start of Python on a busy machine.
 _LOOK_SECONDS = 20.0
 _READ_SECONDS = 60.0
+_GATEWAY = "gateway/"
 UNIT, RELEASES, FILES, PROBE, UNIT_AGAIN = "unit", "releases", "files", "probe", "unit_again"
 
 
@@ -133,7 +134,7 @@ def first_calls(service: Service, probes: Mapping[str, MachineCall]) -> dict[str
         if name in probes:
             calls[question_name(PROBE, name)] = probes[name]
     if host.gateway is not None:
-        calls["gateway"] = gateway_look(host.gateway)
+        calls |= {f"{_GATEWAY}{number}": call for number, call in enumerate(gateway_looks(host.gateway))}
     return calls
 
 
@@ -141,8 +142,8 @@ def look_of(service: Service, answers: Mapping[str, MachineAnswer]) -> Instances
     """Out of the answers, by the names of their questions."""
     host = service.require_host()
     gateway: dict[str, GatewayServer] | None = None
-    answer = answers.get("gateway")
-    if host.gateway is not None and answer is not None and answer.result is not None:
+    fronts = [answer for key, answer in answers.items() if key.startswith(_GATEWAY)]
+    if host.gateway is not None and fronts and (answer := gateway_answer(host.gateway, fronts)).result is not None:
         seen = answer.result["before"]
         names = {name: f"{host.gateway.backend}/{server}" for name, server in host.gateway.servers.items()}
         gateway = {

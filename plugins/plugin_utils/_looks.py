@@ -22,7 +22,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_looks
     MemberLook,
     member_look,
 )
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._gateway_changes import gateway_look
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._gateway_changes import gateway_answer, gateway_looks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import (
     Batch,
     MachineAnswer,
@@ -146,22 +146,22 @@ class Looks:
 
     @staticmethod
     def _gateway_look(service: Service, answered: Sequence[tuple[_Question, MachineAnswer]]) -> GatewayLook | None:
-        for question, answer in answered:
-            gateway = service.require_host().gateway
-            if question.kind != "gateway" or gateway is None:
-                continue
-            if answer.result is None:
-                return GatewayLook(None if answer.unreachable else False, {})
-            seen = answer.result["before"]
-            return GatewayLook(
-                True,
-                {
-                    member: _server_state(seen[f"{gateway.backend}/{server}"])
-                    for member, server in gateway.servers.items()
-                    if f"{gateway.backend}/{server}" in seen
-                },
-            )
-        return None
+        gateway = service.require_host().gateway
+        answers = [answer for question, answer in answered if question.kind == "gateway"]
+        if gateway is None or not answers:
+            return None
+        answer = gateway_answer(gateway, answers)
+        if answer.result is None:
+            return GatewayLook(None if answer.unreachable else False, {})
+        seen = answer.result["before"]
+        return GatewayLook(
+            True,
+            {
+                member: _server_state(seen[f"{gateway.backend}/{server}"])
+                for member, server in gateway.servers.items()
+                if f"{gateway.backend}/{server}" in seen
+            },
+        )
 
     def _logins(self, service: Service, answered: Sequence[tuple[_Question, MachineAnswer]]) -> tuple[LoginLook, ...]:
         """Try every consumer's own credential, on the way that clients take."""
@@ -247,7 +247,7 @@ def _first_questions(target: str, host: HostPlatform) -> list[_Question]:
 def _further_questions(target: str, host: HostPlatform) -> list[_Question]:
     found = []
     if host.gateway is not None:
-        found.append(_Question(target, "gateway", host.gateway.machine, gateway_look(host.gateway)))
+        found += [_Question(target, "gateway", call.machine, call) for call in gateway_looks(host.gateway)]
     for role, credential in host.credentials.items():
         for consumer in credential.consumers:
             call = MachineCall(

@@ -166,7 +166,8 @@ def questions(services: Mapping[str, Service]) -> list[Question]:
             continue
         gateway = service.host.gateway
         if service.metrics.gateway_requests is not None and gateway is not None:
-            gateways.setdefault((gateway.machine, gateway.socket), {})[name] = gateway.backend
+            for each in gateway.every:
+                gateways.setdefault((each.machine, each.socket), {})[name] = each.backend
         if service.metrics.machines:
             below = {each.machine: each.processes_below for each in service.host.instances.values()}
             members = service.host.postgresql.members.values() if service.host.postgresql is not None else ()

@@ -112,6 +112,8 @@ class Gateway:
     """An HAProxy backend in front of a service.
 
     :param servers: member or instance to the name of its server in the backend.
+    :param beside: further gateways in front of the same service, such as the other one of a pair that shares an
+        address. Whatever is changed at this one is changed at them too.
     :param refused_sources_file: a pattern file with addresses whose connections it refuses; None when it has none.
     """
 
@@ -121,6 +123,12 @@ class Gateway:
     backend: str
     servers: Mapping[str, str]
     refused_sources_file: str | None = None
+    beside: tuple[Gateway, ...] = ()
+
+    @property
+    def every(self) -> tuple[Gateway, ...]:
+        """It and those beside it."""
+        return (self, *self.beside)
 
 
 @dataclass(frozen=True)
@@ -194,7 +202,7 @@ class HostPlatform:
         if self.postgresql is not None:
             names += self.postgresql.members
         if self.gateway is not None:
-            names.append(self.gateway.machine)
+            names += [each.machine for each in self.gateway.every]
         names += [consumer.machine for each in self.credentials.values() for consumer in each.consumers]
         names += [each.machine for each in self.session_keys.consumers] if self.session_keys is not None else []
         names += [each.machine for key in self.api_keys.values() for each in key.consumers]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Collection
 
@@ -62,12 +63,11 @@ class _HostReader:
         postgresql = self._database(database) if database is not None else None
         instances = {name: self._instance(values, name, item) for name, item in values.children("instances")}
         fronted = [*(postgresql.members if postgresql else ()), *instances]
-        front = values.optional_child("gateway")
         credentials = {r: read_credential(item, r, self._consumer) for r, item in values.children("credentials")}
         alone, keys = values.optional_child("isolation"), values.optional_child("session_keys")
         platform = HostPlatform(
             postgresql=postgresql,
-            gateway=self._gateway(front, fronted) if front is not None else None,
+            gateway=self._gateways(values, fronted),
             credentials=credentials,
             instances=instances,
             flags_file=self._optional_path(values, "flags_file"),
@@ -162,6 +162,24 @@ class _HostReader:
         repository = ConfigurationRepository(self._path(values, "work_tree"), self._optional_path(values, "git_dir"))
         values.finish()
         return repository
+
+    def _gateways(self, values: TypedMapping, fronted: Collection[str]) -> Gateway | None:
+        """The one in `gateway`, or the first of `gateways` with the others beside it."""
+        alone = values.optional_child("gateway")
+        found = [self._gateway(each, fronted) for each in values.listed("gateways")]
+        if alone is not None and found:
+            values.problem("gateways", "stands beside gateway: list all of them in gateways")
+        if alone is not None:
+            return self._gateway(alone, fronted)
+        if not found:
+            return None
+        first = found[0]
+        places = [(each.machine, each.socket) for each in found]
+        if len(set(places)) < len(places):
+            values.problem("gateways", "names a gateway twice: the same machine and socket")
+        if any(set(each.servers) != set(first.servers) for each in found):
+            values.problem("gateways", "must name the same members or instances in each servers")
+        return dataclasses.replace(first, beside=tuple(found[1:]))
 
     def _gateway(self, values: TypedMapping, fronted: Collection[str]) -> Gateway:
         machine = values.text("machine")

@@ -9,7 +9,11 @@ import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import HttpCheck
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._gateway_changes import gateway_look
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._gateway_changes import (
+    entries_change,
+    gateway_answer,
+    gateway_looks,
+)
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineAnswer, MachineCall
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import Gateway, Instance
@@ -120,25 +124,16 @@ def end_strays_change(service: Service, instance: Instance) -> Change:
 
 def refused_sources_change(gateway: Gateway, addresses: Sequence[str], state: str) -> Change:
     """Have the gateway refuse new connections from these addresses, or take them again."""
-    return Change(
-        action=f"gateway_sources_{state}",
-        machine=gateway.machine,
-        module="haproxy_acl",
-        arguments={
-            "socket": gateway.socket,
-            "file": gateway.refused_sources_file,
-            "entries": list(addresses),
-            "state": state,
-        },
-        decision={"state": state, "addresses": list(addresses)[:20]},
-    )
+    decision = {"state": state, "addresses": list(addresses)[:20]}
+    file = gateway.refused_sources_file or ""
+    return entries_change(gateway, file, addresses, f"gateway_sources_{state}", decision, state)
 
 
 def states_before(
     gateway: Gateway, machines: Sequence[str], look: Callable[[Sequence[MachineCall]], list[MachineAnswer]]
 ) -> dict[str, str]:
     """Instance to what its server in the gateway is now: ready, drain or maint."""
-    before = look([gateway_look(gateway, machines)])[0].result_or_raise()["before"]
+    before = gateway_answer(gateway, look(gateway_looks(gateway, machines))).result_or_raise()["before"]
     return {
         name: str(before[f"{gateway.backend}/{gateway.servers[name]}"]["state"])
         for name in machines

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError, Refused
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._gateway_changes import gateway_change, gateway_look
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._gateway_changes import gateway_change, look_at_gateways
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._instance_probe import (
     InstanceProbe,
     probe_calls,
@@ -288,9 +288,9 @@ class RotationAction(StepAction):
         return t.cast("dict[str, dict[str, bool]]", self._states)
 
     def _look_at_gateways(self, every: Mapping[str, Service]) -> dict[str, t.Any]:
-        gateways = [each.require_host().gateway for each in every.values()]
+        gateways = [gateway for each in every.values() if (gateway := each.require_host().gateway) is not None]
         states: dict[str, dict[str, bool]] = {}
-        for answer in self.look([gateway_look(each) for each in gateways if each is not None]):
+        for answer in look_at_gateways(gateways, self.look):
             for name, seen in answer.result_or_raise()["before"].items():
                 ready = seen["state"] == "ready"
                 serves = ready and (not seen.get("checked") or str(seen["status"]).startswith("UP"))
@@ -303,7 +303,7 @@ class RotationAction(StepAction):
         gateways = list({each.backend: each for place in places if (each := place.gateway) is not None}.values())
         names = {_server(t.cast("Gateway", place.gateway), place.machine) for place in places}
         while True:
-            answers = self.look([gateway_look(gateway) for gateway in gateways])
+            answers = look_at_gateways(gateways, self.look)
             seen = {name: each for answer in answers for name, each in answer.result_or_raise()["before"].items()}
             if not any(seen[name]["sessions"] for name in names) or time.monotonic() >= deadline:
                 return

@@ -156,7 +156,7 @@ def foreign_sessions(
     found = []
     for credential in host.credentials.values():
         machines = [one.machine for one in credential.consumers]
-        machines += [] if host.gateway is None else [host.gateway.machine]
+        machines += [] if host.gateway is None else [each.machine for each in host.gateway.every]
         known = {name for machine in machines for name in names.get(machine, ())}
         if any(each["role"] in credential.logins and each["client"] not in known for each in sessions):
             # Only now: a name that nobody knows can take a resolver seconds.

@@ -120,10 +120,10 @@ def _gateway_parts(service: Service) -> Iterator[tuple[str, set[str], set[str]]]
     if host is None:
         return
     if host.gateway is not None:
-        front = host.gateway
         blocked = service.phi.blocked_paths_file if service.phi is not None else None
-        files = {path for path in (front.state_file, front.refused_sources_file, blocked) if path is not None}
-        yield front.machine, {front.socket}, files
+        for front in host.gateway.every:
+            files = {path for path in (front.state_file, front.refused_sources_file, blocked) if path is not None}
+            yield front.machine, {front.socket}, files
     for certificate in host.certificates.values():
         yield certificate.machine, {certificate.socket}, {certificate.file}
 

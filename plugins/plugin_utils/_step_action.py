@@ -27,7 +27,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._reconciler_gate
     declared_on,
 )
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._redact import redact, redact_text
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_changes import Change, Changed, OpenRun
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_changes import Change, Changed, OpenRun, joined
 
 # A failing import at the top of an action plugin would abort the whole play, past rescue. It is said in run().
 try:
@@ -73,6 +73,7 @@ class StepAction(ActionBase):
         self._secrets: set[str] = set()
         self._accepted_at: list[float] = []
         self._planned: list[str] = []
+        self._missed: list[str] = []
         self._reconcilers = ReconcilerGate(self._suspension)
         self._yielding: dict[str, bool] = {}
         self._stage = self.STAGE
@@ -96,6 +97,10 @@ class StepAction(ActionBase):
         said["changed"] = bool(result.setdefault("changed", False))
         said["accepted_at"] = min(self._accepted_at, default=None)
         said |= redact(self._reconcilers.said(str(said.get("summary", ""))), self._secrets)
+        if self._missed:
+            said["due"] = redact([*said.get("due", []), *self._missed], self._secrets)
+            said["summary"] = f"{said.get('summary', '')}; due afterwards {'; '.join(self._missed)}"
+            said["summary"] = redact_text(said["summary"], self._secrets)
         if self._stages_ended:
             said["stages_ended"] = self._stages_ended
         if self._planned:
@@ -196,6 +201,22 @@ class StepAction(ActionBase):
 
         :raises Refused: the gate is closed.
         """
+        ended = iter(self._each_of([each for change in changes for each in change.every]))
+        return [self._joined(change, [next(ended) for _each in change.every]) for change in changes]
+
+    def _joined(self, change: Change, ended: Sequence[Changed]) -> Changed:
+        whole = joined(change, ended)
+        for machine, reason in whole.missed.items():
+            line = f"{change.module} on {machine}, which was not reached with {change.action}: {reason}"
+            if line not in self._missed:
+                self._missed.append(line)
+                if not self.check_mode:
+                    run = self.open_run(change.target)
+                    text = redact_text(f"due afterwards {line}", self._secrets)
+                    run.store.record(run.run_id, "note", {"target": run.target, "text": text[:1000]})
+        return whole
+
+    def _each_of(self, changes: Sequence[Change]) -> list[Changed]:
         if self.check_mode:
             self._planned += [f"{change.action} on {change.machine}" for change in changes]
             answers = self.machines.run_all([self._call(change, None) for change in changes])

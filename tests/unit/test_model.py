@@ -124,6 +124,34 @@ def test_database_is_read_whole() -> None:
     ]
 
 
+def test_several_gateways_are_one_with_the_others_beside_it() -> None:
+    front = {**SERVICE["codeblue_host"]["gateway"]}
+    host = {name: value for name, value in SERVICE["codeblue_host"].items() if name != "gateway"}
+    pair = [front, {**front, "machine": "lb2", "backend": "other"}]
+    variables = {**SERVICE, "codeblue_host": {**host, "gateways": pair}}
+    platform = load_service("records", variables, [*NAMES, "lb2"]).require_host()
+    assert platform.gateway is not None
+    assert [(each.machine, each.backend) for each in platform.gateway.every] == [("lb1", "records"), ("lb2", "other")]
+    assert {"lb1", "lb2"} <= set(platform.machines())
+
+
+@pytest.mark.parametrize(
+    ("gateway", "beside", "words"),
+    [
+        (True, {"machine": "lb2"}, "stands beside gateway"),
+        (False, {}, "names a gateway twice"),
+        (False, {"machine": "lb2", "servers": {}}, "the same members or instances"),
+    ],
+)
+def test_gateways_that_do_not_fit_together_are_named(gateway: bool, beside: dict[str, t.Any], words: str) -> None:
+    front = {**SERVICE["codeblue_host"]["gateway"]}
+    host = {name: value for name, value in SERVICE["codeblue_host"].items() if gateway or name != "gateway"}
+    variables = {**SERVICE, "codeblue_host": {**host, "gateways": [front, {**front, **beside}]}}
+    with pytest.raises(BadInput, match=words) as caught:
+        load_service("records", variables, [*NAMES, "lb2"])
+    assert "codeblue_host.gateways" in caught.value.message
+
+
 def test_service_with_instances_is_read_whole() -> None:
     service = load_service("records", SERVICE, NAMES)
     assert service.objectives.rpo == 0.0
