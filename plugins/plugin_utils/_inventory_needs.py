@@ -308,11 +308,21 @@ def lacks(variables: Mapping[str, Mapping[str, t.Any]], machines: Mapping[str, M
         missing: dict[Need, list[str]] = {}
         for service, own in variables.items():
             if own.get("codeblue_platform") == "host":
-                for need, parts in _lacking(needs, own, machines):
+                for need, parts in _lacking(needs, _with_one_gateway(own), machines):
                     missing.setdefault(need, []).append(service + (f" ({', '.join(parts)})" if parts else ""))
         ordered = sorted(missing.items(), key=lambda each: each[0].severity != NEEDED)
         found += [Lack(wanted_by, need, tuple(services)) for need, services in ordered]
     return found
+
+
+def _with_one_gateway(own: Mapping[str, t.Any]) -> Mapping[str, t.Any]:
+    """Variables in which `gateway` has what all of `gateways` have."""
+    host = own.get("codeblue_host")
+    fronts = host.get("gateways") if isinstance(host, Mapping) else None
+    if not isinstance(host, Mapping) or not fronts:
+        return own
+    common = {key: value for key, value in fronts[0].items() if all(each.get(key) for each in fronts)}
+    return {**own, "codeblue_host": {**host, "gateway": common}}
 
 
 def _lacking(

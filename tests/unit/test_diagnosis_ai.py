@@ -199,7 +199,7 @@ def test_the_card_has_a_finding_for_every_cause_and_says_who_acts() -> None:
 def test_the_questions_and_their_answers_fit_each_other(ai: Service) -> None:
     questions = {question.name: question.call for question in AiDiagnosis().questions(ai)}
     assert set(questions) == {
-        "gateway",
+        "gateway/0",
         *(f"{kind} {machine}" for kind in ("unit", "releases", "files", "probe") for machine in ("app1", "app2")),
     }
     assert all(call.check_mode for call in questions.values()), "they only look"
@@ -212,7 +212,7 @@ def test_the_questions_and_their_answers_fit_each_other(ai: Service) -> None:
         "releases app1": {"before": {"current": "1.3.0"}, "available": ["1.1.0", "1.3.0"], "history": history},
         "files app1": {"before": {"damaged": ["model.json"]}},
         "probe app1": {"answers": {"predict": measured}},
-        "gateway": {
+        "gateway/0": {
             "before": {"ai/one": {"state": "ready", "status": "UP"}, "ai/two": {"state": "maint", "status": "MAINT"}}
         },
     }

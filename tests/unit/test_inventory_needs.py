@@ -163,6 +163,9 @@ def test_every_need_is_missed_when_its_key_is_gone(wanted_by: str, variables: Va
 
 def _take_away(variables: dict[str, t.Any], key: str) -> None:
     *parents, last = re.sub(r"\[.*", "", key).split(".")
+    host = variables.get("codeblue_host", {})
+    if parents[:1] == ["codeblue_host"] and "gateways" in host and (last == "gateway" or "gateway" in parents):
+        host["gateway"] = host.pop("gateways")[0]
     places: list[t.Any] = [variables]
     for parent in parents:
         places = [
