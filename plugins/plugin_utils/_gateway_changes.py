@@ -53,6 +53,8 @@ def gateway_answer(gateway: Gateway, answers: Sequence[MachineAnswer]) -> Machin
     :param answers: of `gateway_looks`, in that order.
     :returns: servers by `backend/server` of the first gateway.
     """
+    if not gateway.beside:
+        return answers[0]
     seen = [(each, a.result["before"]) for each, a in zip(gateway.every, answers, strict=True) if a.result is not None]
     if not seen:
         return answers[0]
