@@ -161,12 +161,13 @@ class ActionModule(OpeningAction):
         on_hosts = {name: service for name, service in targets.items() if service.kubernetes is None}
         in_clusters = {name: service for name, service in targets.items() if service.kubernetes is not None}
         clusters = KubernetesInquiry(in_clusters) if in_clusters else None
-        asked = (
-            Looks(self.machines, on_hosts, self._secrets.add)
-            if own is None
-            else Questions(own, self.machines, on_hosts)
-        )
-        return Inquiry(asked, clusters, card, targets, dependents, level, start)
+
+        def ask() -> Looks | Questions:
+            if own is None:
+                return Looks(self.machines, on_hosts, self._secrets.add)
+            return Questions(own, self.machines, on_hosts)
+
+        return Inquiry(ask, clusters, card, targets, dependents, level, start)
 
     def _found(
         self,

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import typing as t
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import Card
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._detection import Detection, detect, with_metrics
@@ -26,11 +26,14 @@ _DETECTION_SECONDS = 60.0
 
 
 class Inquiry(contextlib.AbstractContextManager["Inquiry"]):
-    """Machines are asked and checks carried out from the moment it is made, and no longer than its `with`."""
+    """Machines are asked and checks carried out from the moment it is made, and no longer than its `with`.
+
+    :param ask: begins to ask the machines.
+    """
 
     def __init__(
         self,
-        asked: Looks | Questions,
+        ask: Callable[[], Looks | Questions],
         clusters: KubernetesInquiry | None,
         card: Card,
         targets: Mapping[str, Service],
@@ -38,7 +41,6 @@ class Inquiry(contextlib.AbstractContextManager["Inquiry"]):
         level: str,
         start: Start | None,
     ) -> None:
-        self._asked = asked
         self._clusters = clusters
         self._card = card
         self._start = start
@@ -48,6 +50,12 @@ class Inquiry(contextlib.AbstractContextManager["Inquiry"]):
             "detection", lambda: detect(card, {**targets, **dependents}, level), _DETECTION_SECONDS
         )
         self._detected: Detection | None = None
+        # After the checks have begun: they take longest.
+        try:
+            self._asked = ask()
+        except BaseException:
+            self._detection.end()
+            raise
 
     def detection(self) -> Detection:
         """Wait for the checks, and for metrics when no criterion fires by them alone."""
