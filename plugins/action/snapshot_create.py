@@ -6,18 +6,17 @@ from __future__ import annotations
 
 import io
 import typing as t
-from pathlib import Path
 
-from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._machines import MachineCall
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import HostDatabase, HostPlatform, Member
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._postgresql_arguments import login_arguments
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._primary import find_primary
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Change, OpenRun, StepAction
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._snapshot_action import SnapshotAction
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Change, OpenRun
 
 try:
-    from ansible_collections.codeblue.recovery.plugins.plugin_utils._content_store import ContentStore
-    from ansible_collections.codeblue.recovery.plugins.plugin_utils._snapshot_copy import copy_snapshots
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._snapshot_action import kept_of, size_of
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._snapshot_infrastructure import (
         INFRASTRUCTURE,
         InfrastructureInForce,
@@ -43,14 +42,13 @@ except ImportError:
 
 if t.TYPE_CHECKING:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._content_store_writer import SnapshotWriter
-    from ansible_collections.codeblue.recovery.plugins.plugin_utils._manifest import SnapshotManifest
 
 _LIST_SECONDS = 30.0
 # On top of the module's own deadline: the connection and the start of Python.
 _START_SECONDS = 10.0
 
 
-class ActionModule(StepAction):
+class ActionModule(SnapshotAction):
     """See plugins/modules/snapshot_create.py."""
 
     STAGE = "snapshot"
@@ -73,34 +71,6 @@ class ActionModule(StepAction):
         if host.postgresql is not None:
             return self._database(host.postgresql, arguments)
         return self._instances(host, arguments)
-
-    def _copy(self, snapshot: Snapshot, arguments: dict[str, t.Any]) -> str:
-        """Copy it into the other places, each a journalled step; what is to be said of it.
-
-        :raises CodeblueError: a place could not be written. The snapshot itself is in the catalog.
-        """
-        # A recovery that waits for another site waits for nothing: `codeblue snapshot copy` brings it there later.
-        places = [] if arguments["kind"] == "emergency" else list(arguments["copies"])
-        failed = []
-        for place in places:
-
-            def work(_run: OpenRun, place: str = place) -> dict[str, t.Any]:
-                source = ContentStore.open(Path(snapshot.meta["store"]))
-                report = copy_snapshots(source, Path(place), [snapshot.snapshot_id])
-                if report.problems:
-                    raise CodeblueError(report.problems[0])
-                return {"place": place, "bytes": report.bytes_written, "changed": bool(report.copied)}
-
-            try:
-                self.local_change(f"copy_to_{place}", {"snapshot_id": snapshot.snapshot_id, "place": place}, work)
-            except CodeblueError as error:
-                failed.append(f"{place}: {error.message}")
-        if failed:
-            raise CodeblueError(
-                f"snapshot {snapshot.snapshot_id} is taken, and its copy failed: {'; '.join(failed)}"[:900],
-                f"codeblue snapshot copy {snapshot.snapshot_id} --to DIR, once the place can be written",
-            )
-        return f", copies in {len(places)} other places" if places else ""
 
     # -- databases ---------------------------------------------------------------------------------------------
 
@@ -169,11 +139,11 @@ class ActionModule(StepAction):
             },
         )
         run.store.add_snapshot(snapshot)
-        copied = self._copy(snapshot, arguments) if kept else ""
-        said = f"{backup['kind']} base backup {snapshot_id} on {primary.machine}, {_size(size)}"
+        copied = self.copy(snapshot, arguments) if kept else ""
+        said = f"{backup['kind']} base backup {snapshot_id} on {primary.machine}, {size_of(size)}"
         said += ", copy in the store" if kept else "; no copy elsewhere: codeblue_snapshot_recipients names nobody"
         said += copied + _unknown(around)
-        return self._result(snapshot, bool(taken.result.get("changed")) or bool(kept.get("changed")), said)
+        return self.result_of(snapshot, bool(taken.result.get("changed")) or bool(kept.get("changed")), said)
 
     def _kind_of_backup(
         self, database: HostDatabase, primary: Member, destination: str, arguments: dict[str, t.Any]
@@ -206,11 +176,7 @@ class ActionModule(StepAction):
     # -- services with instances -------------------------------------------------------------------------------
 
     def _instances(self, host: HostPlatform, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
-        if not arguments["recipients"]:
-            raise BadInput(
-                f"{self.target}: a snapshot of files needs somebody who can read it",
-                "set codeblue_snapshot_recipients to an age recipient (age1…), as age-keygen prints it",
-            )
+        self.require_recipients(arguments)
         releases = self._releases(host)
         readings = readings_of(host, releases)
         if not readings:
@@ -228,24 +194,12 @@ class ActionModule(StepAction):
         facts = {"code": {"versions": releases}} if any(each.level == "code" for each in readings) else {}
         around = self._infrastructure()
         kept = self._keep(snapshot_id, arguments, readings, facts, around)
-        snapshot = Snapshot(
-            snapshot_id=snapshot_id,
-            target=self.target,
-            level="+".join(kept["levels"]),
-            kind=arguments["kind"],
-            created_at=kept["created_at"],
-            location=kept["store"],
-            manifest_sha256=kept["digest"],
-            size_bytes=kept["size_bytes"],
-            run_id=run.run_id,
-            meta={"store": kept["store"], "levels": kept["levels"]},
-        )
-        run.store.add_snapshot(snapshot)
+        snapshot = self.into_catalog(run, snapshot_id, arguments["kind"], kept)
         said = (
-            f"snapshot {snapshot_id}: {', '.join(kept['levels'])}, {kept['files']} files, {_size(kept['size_bytes'])}"
+            f"snapshot {snapshot_id}: {', '.join(kept['levels'])}, {kept['files']} files, {size_of(kept['size_bytes'])}"
         )
-        said += self._copy(snapshot, arguments) + _unknown(around)
-        return self._result(snapshot, bool(kept["changed"]), said)
+        said += self.copy(snapshot, arguments) + _unknown(around)
+        return self.result_of(snapshot, bool(kept["changed"]), said)
 
     def _releases(self, host: HostPlatform) -> dict[str, str | None]:
         """The current version by machine."""
@@ -298,7 +252,7 @@ class ActionModule(StepAction):
         def work(run: OpenRun) -> dict[str, t.Any]:
             store = open_for_writing(path, arguments["recipients"])
             if (path / "snapshots" / f"{snapshot_id}.json").is_file():
-                return _kept(store.manifest(snapshot_id), str(path), changed=False)
+                return kept_of(store.manifest(snapshot_id), str(path), changed=False)
             with store.begin(
                 self.target, arguments["kind"], requires=requires or (), snapshot_id=snapshot_id
             ) as writer:
@@ -309,7 +263,7 @@ class ActionModule(StepAction):
                     for document, content in around.documents.items():
                         writer.add_stream(io.BytesIO(content), INFRASTRUCTURE, document)
                     writer.describe_level(INFRASTRUCTURE, around.facts)
-                return _kept(writer.commit(), str(path), changed=True)
+                return kept_of(writer.commit(), str(path), changed=True)
 
         machines = list(dict.fromkeys(reading.machine for reading in readings))
         return self.local_change("keep", {"snapshot_id": snapshot_id, "store": str(path), "machines": machines}, work)
@@ -320,33 +274,8 @@ class ActionModule(StepAction):
 
         read_into(writer, readings, self.look, keep_alive)
 
-    @staticmethod
-    def _result(snapshot: Snapshot, changed: bool, summary: str) -> dict[str, t.Any]:
-        return {
-            "changed": changed,
-            "snapshot_id": snapshot.snapshot_id,
-            "level": snapshot.level,
-            "location": snapshot.location,
-            "size_bytes": snapshot.size_bytes,
-            "codeblue": {"summary": summary},
-        }
-
 
 _BACKUP_FACTS = ("kind", "system_identifier", "server_version", "timeline", "start_lsn", "end_lsn", "finished_at")
-
-
-def _kept(manifest: SnapshotManifest, store: str, changed: bool) -> dict[str, t.Any]:
-    return {
-        "snapshot_id": manifest.snapshot_id,
-        "store": store,
-        "digest": manifest.digest,
-        "created_at": manifest.created_at,
-        "files": manifest.files,
-        "size_bytes": manifest.size_bytes,
-        "stored_bytes": manifest.stored_bytes,
-        "levels": {level: dict(manifest.levels[level].facts) for level in sorted(manifest.levels)},
-        "changed": changed,
-    }
 
 
 def _unknown(around: InfrastructureInForce | None) -> str:
@@ -354,7 +283,3 @@ def _unknown(around: InfrastructureInForce | None) -> str:
     lines = around.unknown if around is not None else ()
     more = f" and {len(lines) - 2} more" if len(lines) > 2 else ""
     return f"; of the infrastructure is not known: {'; '.join(lines[:2])}{more}" if lines else ""
-
-
-def _size(count: int) -> str:
-    return f"{count / 1_000_000:.1f} MB"

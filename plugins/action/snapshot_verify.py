@@ -100,8 +100,10 @@ class ActionModule(StepAction):
     ) -> dict[str, t.Any] | None:
         """The backup on its machine; returns how far the log archive reaches from there."""
         place = BackupPlace.of(snapshot)
+        if place is None:
+            return None
         database = self.service().require_host().postgresql
-        if place is None or database is None:
+        if database is None:
             return None
         if place.machine not in database.members:
             raise BadInput(

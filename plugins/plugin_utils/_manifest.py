@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field, replace
 import rfc8785
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError
 
-LEVELS = ("database", "code", "configuration", "data", "infrastructure")
+LEVELS = ("database", "code", "configuration", "data", "infrastructure", "objects")
 KINDS = ("scheduled", "on_demand", "pre_deployment", "emergency")
 
 FILE = "file"

@@ -85,6 +85,10 @@ class Account:
         """
         play = self.root / "play.yml"
         play.write_text(yaml.safe_dump(_SHAPES[shape](run_id, arguments)), encoding="utf-8")
+        return self.start_play(play, *options)
+
+    def start_play(self, play: Path, *options: str) -> Process:
+        """Start any play in a session of its own."""
         return subprocess.Popen(
             [_BIN / "ansible-playbook", "-v", "-i", str(self.inventory), str(play), *options],
             env=self.environment,

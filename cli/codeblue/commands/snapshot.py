@@ -136,7 +136,7 @@ def show(snapshot: str, identity: Path | None, as_json: bool) -> None:
 )
 @click.option(
     "--level",
-    type=click.Choice(["database", "code", "configuration", "data", "infrastructure"]),
+    type=click.Choice(["database", "code", "configuration", "data", "infrastructure", "objects"]),
     help="Which part. May be left out when the snapshot has only one.",
 )
 @click.option(

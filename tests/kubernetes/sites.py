@@ -1,0 +1,53 @@
+"""An account that keeps snapshots, and plays any of the collection's actions."""
+
+from __future__ import annotations
+
+import json
+import re
+import typing as t
+from pathlib import Path
+
+import pyrage
+import yaml
+from account import Account, Played
+
+_TASK = "The task under test"
+_MOST_SECONDS = 120
+
+
+class Keeper(Account):
+    """An account with a recipient for what it keeps, and the identity that reads it."""
+
+    def __init__(self, root: Path, services: dict[str, dict[str, t.Any]]) -> None:
+        identity = pyrage.x25519.Identity.generate()
+        self.identity = root / "identity"
+        self.identity.write_text(f"{identity}\n", encoding="utf-8")
+        self.identity.chmod(0o600)
+        self.recipient = str(identity.to_public())
+        super().__init__(root, services)
+
+    def act(self, action: str, *options: str, runbook: str = "ai_service_unavailable", **arguments: t.Any) -> Played:
+        """Open a run, carry one action out, close it."""
+        opening = {"runbook": runbook, "because": "a test"}
+        failed = {"outcome": "failed", "failure": "{{ ansible_failed_result }}"}
+        tasks = [
+            {"name": "Open", "codeblue.recovery.run_open": opening, "run_once": True},
+            {"name": _TASK, f"codeblue.recovery.{action}": arguments},
+            {"name": "Close", "codeblue.recovery.run_close": {"outcome": "done"}},
+        ]
+        block = {"block": tasks, "rescue": [{"name": "Close", "codeblue.recovery.run_close": failed}]}
+        return self.play([{"hosts": "all", "gather_facts": False, "tasks": [block]}], *options)
+
+    def play(self, plays: list[dict[str, t.Any]], *options: str) -> Played:
+        """Play to the end."""
+        play = self.root / "tested.yml"
+        play.write_text(yaml.safe_dump(plays), encoding="utf-8")
+        process = self.start_play(play, *options)
+        out, _nothing = process.communicate(timeout=_MOST_SECONDS)
+        return Played(process.returncode, out, _result_of(out))
+
+
+def _result_of(out: str) -> dict[str, t.Any]:
+    _before, _task, after = out.partition(_TASK)
+    found = re.search(r"^(?:ok|changed|fatal): \[[a-z_]+\].*?=> (\{.*\})$", after, re.MULTILINE)
+    return json.loads(found[1]) if found else {}
