@@ -21,9 +21,11 @@ try:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import CheckResult
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._detection import Detection, dependents_of
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes import (
+        RESTORE_OBJECTS,
         VERSION_KIND,
         judge,
         refuse_other_runbooks,
+        without_snapshot,
     )
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_looks import (
         Findings,
@@ -191,6 +193,10 @@ class ActionModule(OpeningAction):
             )
             for name, seen in inquiry.workloads().items()
         }
+        found = {
+            name: each if each["treatment"] != RESTORE_OBJECTS or self._keeps_objects(name) else without_snapshot(each)
+            for name, each in found.items()
+        }
         if own is None:
             looks = inquiry.looks()
             needed_by = {name: [n for n, s in dependents.items() if name in s.depends_on] for name in targets}
@@ -223,6 +229,16 @@ class ActionModule(OpeningAction):
         """What earlier runs have seen working; in check mode that is left to the treatment, as what is marked bad."""
         store = None if self.check_mode else self.open_run(name).store.main
         return store.proven_versions(name, kind) if store is not None else []
+
+    def _keeps_objects(self, name: str) -> bool:
+        """Whether a snapshot holds the objects of the service's namespace."""
+        from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import StoreUnavailable, open_store
+
+        try:
+            known = open_store().snapshots(name) if self.check_mode else self.open_run(name).store.snapshots(name)
+        except StoreUnavailable:
+            return False
+        return any("objects" in each.level.split("+") and each.state != "corrupt" for each in known)
 
     def _open(self, opener: RunOpener, started: float) -> Opened | None:
         """Open the run; None in check mode."""

@@ -27,6 +27,8 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_repl
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._runbook_diagnosis import LIKELY, PROVEN, UNDECIDED
 
+#: What is missing is made again from a snapshot.
+RESTORE_OBJECTS = "restore_objects"
 #: Cause to the treatment that runs by itself; every other cause needs a person. So does one whose last good version,
 #: number of pods or selector nobody knows.
 TREATMENTS: Mapping[str, str] = {
@@ -37,6 +39,8 @@ TREATMENTS: Mapping[str, str] = {
     "scaled_to_zero": "scale",
     "scaled_down": "scale",
     "traffic_misrouted": "route",
+    "configuration_missing": RESTORE_OBJECTS,
+    "workload_missing": RESTORE_OBJECTS,
 }
 # Under this kind the store keeps the versions that runs have left, and those that they have seen working.
 VERSION_KIND = "kubernetes"
@@ -44,8 +48,6 @@ VERSION_KIND = "kubernetes"
 RUNBOOKS = ("authentication_system_down",)
 CAUSES = (
     *TREATMENTS,
-    "configuration_missing",
-    "workload_missing",
     "cut_off",
     "quota_exceeded",
     "pods_unschedulable",
@@ -166,6 +168,13 @@ def _lacking(found: ServiceFindings, treatment: str) -> str:
             return "no_node_wanted"
         return "autoscaled" if found.scaled_by else "" if found.replicas is not None else "no_number"
     return ""
+
+
+def without_snapshot(judgement: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The same where no snapshot holds the objects of the namespace: a person has to make them."""
+    if judgement["treatment"] != RESTORE_OBJECTS:
+        return judgement
+    return {**judgement, "treatment": "person", "next_step": _NEXT_STEPS[judgement["cause"]]}
 
 
 def _cause(found: ServiceFindings, now: float) -> _Finding:

@@ -17,6 +17,8 @@ _RESTARTS = frozenset(("kubectl.kubernetes.io/restartedAt", "codeblue.recovery/r
 _DIGITS = 12
 # Below these keys texts may carry a credential; only that they differ is shown.
 _MAY_BE_SECRET = frozenset(("value", "command", "args", "annotations"))
+_WITH_VALUES = frozenset(("Secret", "ConfigMap"))
+_VALUES = frozenset(("data", "binaryData", "stringData"))
 
 
 def cleaned(template: Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -62,11 +64,21 @@ def shown(template: Mapping[str, t.Any], salt: bytes) -> t.Any:
     return _hidden(cleaned(template), salt, False)
 
 
-def _hidden(value: t.Any, salt: bytes, secret: bool) -> t.Any:
+def shown_object(found: Mapping[str, t.Any], salt: bytes) -> t.Any:
+    """Any object for a diff, likewise; of a Secret or ConfigMap every value is hidden.
+
+    :param salt: of this one diff.
+    """
+    return _hidden(
+        found, salt, False, _MAY_BE_SECRET | _VALUES if found.get("kind") in _WITH_VALUES else _MAY_BE_SECRET
+    )
+
+
+def _hidden(value: t.Any, salt: bytes, secret: bool, names: frozenset[str] = _MAY_BE_SECRET) -> t.Any:
     if isinstance(value, Mapping):
-        return {key: _hidden(inner, salt, secret or key in _MAY_BE_SECRET) for key, inner in value.items()}
+        return {key: _hidden(inner, salt, secret or key in names, names) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_hidden(inner, salt, secret) for inner in value]
+        return [_hidden(inner, salt, secret, names) for inner in value]
     if secret and value is not None:
         return f"hidden {hmac.new(salt, str(value).encode(), hashlib.sha256).hexdigest()[:_DIGITS]}"
     return value

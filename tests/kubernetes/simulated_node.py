@@ -3,6 +3,7 @@
 - `…:bad`: the image cannot be pulled
 - `…:crash`: the process ends over and over
 - `…:unready`: it runs and never becomes ready
+- `…:needs-NAME`: it becomes ready if the Secret NAME is there when its pod is seen first, else it waits for it
 - anything else: it becomes ready at once
 
 Pods are real objects that real controllers made; only what a kubelet would write is written here.
@@ -94,7 +95,10 @@ class SimulatedNode:
 
     def _status(self, pod: dict[str, t.Any]) -> dict[str, t.Any]:
         tag = str(pod["spec"]["containers"][0]["image"]).rpartition(":")[2]
-        ready = tag not in ("bad", "crash", "unready")
+        lacks = tag.startswith("needs-") and not self._is_there(
+            pod["metadata"]["namespace"], tag.removeprefix("needs-")
+        )
+        ready = tag not in ("bad", "crash", "unready") and not lacks
         address = self._addresses.setdefault(pod["metadata"]["uid"], f"10.244.0.{len(self._addresses) % 250 + 1}")
         conditions = [
             {"type": kind, "status": "True" if good else "False", "lastTransitionTime": _now()}
@@ -106,8 +110,13 @@ class SimulatedNode:
             "podIPs": [{"ip": address}],
             "startTime": _now(),
             "conditions": conditions,
-            "containerStatuses": [_container(each, tag, ready) for each in pod["spec"]["containers"]],
+            "containerStatuses": [
+                _container(each, "lacks" if lacks else tag, ready) for each in pod["spec"]["containers"]
+            ],
         }
+
+    def _is_there(self, namespace: str, secret: str) -> bool:
+        return self._call("GET", f"/api/v1/namespaces/{namespace}/secrets/{secret}").get("kind") == "Secret"
 
     def _call(self, method: str, path: str, body: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         answer = self._answer(method, path, body)
@@ -129,6 +138,7 @@ class SimulatedNode:
 def _container(container: dict[str, t.Any], tag: str, ready: bool) -> dict[str, t.Any]:
     waiting = {
         "bad": {"reason": "ImagePullBackOff", "message": f'Back-off pulling image "{container["image"]}"'},
+        "lacks": {"reason": "CreateContainerConfigError", "message": "secret not found"},
         "crash": {"reason": "CrashLoopBackOff", "message": "back-off 10s restarting failed container"},
     }.get(tag)
     return {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import typing as t
 from pathlib import Path
 
@@ -37,6 +39,20 @@ class Keeper(Account):
         ]
         block = {"block": tasks, "rescue": [{"name": "Close", "codeblue.recovery.run_close": failed}]}
         return self.play([{"hosts": "all", "gather_facts": False, "tasks": [block]}], *options)
+
+    def codeblue(self, command: str, runbook: str, *options: str) -> tuple[int, list[dict[str, t.Any]]]:
+        """The command; returns its code and its lines."""
+        done = subprocess.run(
+            [sys.executable, "-m", "codeblue", command, runbook, "-i", str(self.inventory), "--json", *options],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=_MOST_SECONDS,
+            check=False,
+        )
+        lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        assert lines, done.stderr
+        return done.returncode, lines
 
     def play(self, plays: list[dict[str, t.Any]], *options: str) -> Played:
         """Play to the end."""
