@@ -14,6 +14,10 @@ description:
   - Collects connections, processes, memory maps and open files of the services' processes, the ends of the logs and the
     hashes of configuration and release files from all machines at once, within a fixed time. A machine that does not
     answer is named and not waited for.
+  - Of a service on Kubernetes its API server is asked, within the same time for each service. That gives the state of
+    its pods, the ends of the logs of their containers with those of containers that ended before, events, and the
+    manifests of the namespace. Values of Secrets and variables become digests that tell only within this one collection
+    which are the same. What cannot be had is named in the custody record.
   - Each piece is encrypted to O(recipients) before it is written on the controller. Without recipients only hashes
     and sizes are kept.
   - A custody record says who took what, when and from which machine, with the SHA-256 of every piece before and after

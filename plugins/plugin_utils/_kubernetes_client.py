@@ -37,6 +37,9 @@ _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
 _AGAIN = frozenset({429, 500, 502, 503, 504})
 _UNAUTHORISED = 401
+# Of a log: lines that are asked for, and how many times the wanted bytes these may be.
+_LOG_LINES = 2000
+_LOG_SENT = 8
 _JSON_PATCH = "application/json-patch+json"
 _MERGE_PATCH = "application/merge-patch+json"
 
@@ -186,6 +189,19 @@ class KubernetesClient:
         """
         self._ask("DELETE", resource, name, namespace, body={"preconditions": {"uid": uid}})
 
+    def log(self, pod: str, container: str, namespace: str, most: int, previous: bool = False) -> bytes:
+        """The end of a container's log, with times.
+
+        :param most: bytes.
+        :param previous: of the container that ended before this one.
+        :raises KubernetesError: it cannot be read.
+        """
+        # The server counts bytes from the beginning of what it sends, so lines bound how much that is.
+        query = [("container", container), ("timestamps", "true"), ("tailLines", str(_LOG_LINES))]
+        query += [("limitBytes", str(most * _LOG_SENT)), *([("previous", "true")] if previous else [])]
+        found = self._ask("GET", PODS, pod, namespace, query, part="log", read=lambda data: {"log": data})
+        return t.cast("bytes", found["log"])[-most:]
+
     # -- one question ------------------------------------------------------------------------------------------
 
     def _ask(
@@ -197,14 +213,17 @@ class KubernetesClient:
         query: Sequence[tuple[str, str]] = (),
         body: t.Any = None,
         content: str = "application/json",
+        part: str = "",
+        read: Callable[[bytes], dict[str, t.Any]] = json.loads,
     ) -> dict[str, t.Any]:
-        request = Request(method, verb_of(method, name), resource.full_name, name, namespace)
-        path = resource.path(namespace, name)
+        below = f"/{part}" if part else ""
+        request = Request(method, verb_of(method, name), resource.full_name + below, name, namespace)
+        path = resource.path(namespace, name) + below
         ends = Budget(min(self._patience, self._budget.left))
         pause, renewed, last = _FIRST_PAUSE, False, "no time is left"
         while ends.left > 0:
             try:
-                return self._attempt(method, path, query, body, content, ends.left)
+                return read(self._attempt(method, path, query, body, content, ends.left))
             except ApiException as error:
                 if error.status == _UNAUTHORISED and not renewed:
                     # A token ends after an hour, a long recovery may see that.
@@ -226,7 +245,7 @@ class KubernetesClient:
 
     def _attempt(
         self, method: str, path: str, query: Sequence[tuple[str, str]], body: t.Any, content: str, seconds: float
-    ) -> dict[str, t.Any]:
+    ) -> bytes:
         self.calls += 1
         self.writes += method != "GET"
         answer = self._api.call_api(
@@ -240,7 +259,7 @@ class KubernetesClient:
             _request_timeout=(min(_CONNECT_SECONDS, seconds), min(_READ_SECONDS, seconds)),
         )
         try:
-            return t.cast("dict[str, t.Any]", json.loads(answer.data))
+            return t.cast("bytes", answer.data)
         finally:
             answer.release_conn()
 

@@ -17,6 +17,8 @@ _RESTARTS = frozenset(("kubectl.kubernetes.io/restartedAt", "codeblue.recovery/r
 _DIGITS = 12
 # Below these keys texts may carry a credential; only that they differ is shown.
 _MAY_BE_SECRET = frozenset(("value", "command", "args", "annotations"))
+# kubectl keeps a whole copy of what was applied there, values as well.
+_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _WITH_VALUES = frozenset(("Secret", "ConfigMap"))
 _VALUES = frozenset(("data", "binaryData", "stringData"))
 
@@ -71,6 +73,20 @@ def shown_object(found: Mapping[str, t.Any], salt: bytes) -> t.Any:
     """
     return _hidden(
         found, salt, False, _MAY_BE_SECRET | _VALUES if found.get("kind") in _WITH_VALUES else _MAY_BE_SECRET
+    )
+
+
+def without_values(found: Mapping[str, t.Any], salt: bytes) -> t.Any:
+    """An object for whoever examines it: all but values of variables and Secrets, and copies of them in annotations.
+
+    :param salt: of one collection, within which equal values are seen to be equal.
+    """
+    notes = (found.get("metadata") or {}).get("annotations") or {}
+    if _APPLIED in notes:
+        kept = {key: value for key, value in notes.items() if key != _APPLIED}
+        found = {**found, "metadata": {**found["metadata"], "annotations": kept}}
+    return _hidden(
+        found, salt, False, frozenset(("value",)) | (_VALUES if found.get("kind") == "Secret" else frozenset())
     )
 
 
