@@ -4,13 +4,14 @@
 
 That client keeps client certificates in temporary files until its process ends in the usual way. A worker of Ansible
 never does, and would leave a key behind after every task. So the files are read into the TLS context and removed at
-once.
+once. It knows them in one table for the whole process, so that checks, which run in threads, load one after the other.
 """
 
 from __future__ import annotations
 
 import os
 import ssl
+import threading
 import typing as t
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,16 @@ from kubernetes import config as official_config
 from kubernetes.config import kube_config as official_kubeconfig
 
 _IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
+_loading = threading.Lock()
+
+
+def _unlock() -> None:
+    """In a process that was just forked: whichever thread held the lock is not there."""
+    global _loading
+    _loading = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_unlock)
 _HINT = "look at codeblue_kubernetes.kubeconfig and .context, or set KUBECONFIG"
 
 
@@ -52,6 +63,10 @@ class ClusterAccess:
 
         :raises BadInput: there are none, or they cannot be used.
         """
+        with _loading:
+            return self._load()
+
+    def _load(self) -> t.Any:
         settings = official.Configuration()
         file = self.file
         where = file or "the service account of this pod"

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 from codeblue.drill.catalogue import Drill
-from codeblue.drill.conduct import away_seconds, lost_span
+from codeblue.drill.outages import away_seconds, lost_span
 from codeblue.drill.result import DrillResult
 from codeblue.lab.measurement import Sample, analyse
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from codeblue.drill.clinic import exclusive_drill
+from codeblue.drill.site import exclusive_drill
 from codeblue.lab import Lab
 from codeblue.lab.processes import processes_of
 from codeblue.runner.processes import processes_with

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,13 @@ def test_no_key_of_the_account_is_left_in_a_file(
     client = namespace.cluster.client()
     assert client.get(NAMESPACES, namespace.name)["metadata"]["name"] == namespace.name
     assert list(tmp_path.iterdir()) == []
+
+
+def test_accounts_are_loaded_in_many_threads_as_checks_do(namespace: Namespace) -> None:
+    access = ClusterAccess(str(namespace.cluster.kubeconfig))
+    with ThreadPoolExecutor(16) as pool:
+        for connected in pool.map(lambda _number: access.connect(), range(200)):
+            assert connected.configuration.host.startswith("https://")
 
 
 def test_what_is_wrong_with_a_kubeconfig_is_one_line(tmp_path: Path) -> None:

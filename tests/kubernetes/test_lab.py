@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import typing as t
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from account import Account
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_client import (
     NAMESPACES,
     SECRETS,
@@ -20,34 +14,9 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_clie
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_errors import NotFound
 from cluster import LAB_LABEL, Cluster, mark_as_lab
 from codeblue.lab.kubernetes.faults import cluster_faults
+from lab_command import LabCommand
 
 pytestmark = pytest.mark.kubernetes
-
-
-class LabCommand:
-    """`codeblue` as a developer starts it, with a state and a lab of its own."""
-
-    def __init__(self, root: Path, cluster: Cluster) -> None:
-        self.directory = root / "lab"
-        self.namespace = f"codeblue-lab-{uuid.uuid4().hex[:8]}"
-        self.environment = {
-            **Account(root, {}).environment,
-            "KUBECONFIG": str(cluster.kubeconfig),
-            "CODEBLUE_LAB_DIR": str(self.directory),
-        }
-
-    def __call__(self, *arguments: str, seconds: float = 180.0) -> tuple[int, list[dict[str, t.Any]]]:
-        done = subprocess.run(
-            [sys.executable, "-m", "codeblue", *arguments, "--platform", "kubernetes", "--json"],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            check=False,
-        )
-        lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-        assert lines, done.stderr
-        return done.returncode, lines
 
 
 @pytest.fixture

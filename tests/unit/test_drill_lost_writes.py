@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from codeblue.drill.catalogue import Drill
-from codeblue.drill.conduct import not_on_standby
+from codeblue.drill.outages import not_on_standby
 from codeblue.drill.result import DrillResult
 from codeblue.lab.faults import Injection
 from codeblue.lab.measurement import Sample

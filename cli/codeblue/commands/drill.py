@@ -12,7 +12,12 @@ import click
 from codeblue.drill.history_command import history, record
 
 if TYPE_CHECKING:
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import Card
     from codeblue.drill.campaign import Campaign
+    from codeblue.drill.catalogue import Drill
+    from codeblue.drill.site import DrillLab, Site
+
+    _Prepared = tuple[list[Drill], DrillLab, Callable[[], Site]]
 
 
 class _DrillGroup(click.Group):
@@ -53,6 +58,16 @@ class _DrillGroup(click.Group):
     help="Only this fault; may be given several times. `codeblue lab faults` lists them.",
 )
 @click.option("--repeat", type=click.IntRange(1, 100), default=1, metavar="N", help="All of it so many times.")
+@click.option(
+    "--platform",
+    type=click.Choice(["host", "kubernetes"]),
+    default="host",
+    show_default=True,
+    help="Which lab: processes on this machine, or a namespace of a cluster.",
+)
+@click.option("--context", metavar="NAME", help="Of the kubeconfig; with --platform kubernetes.")
+@click.option("--namespace", metavar="NAME", help="Of the lab on the cluster; likewise. Default: codeblue-lab.")
+@click.option("--image", metavar="PREFIX", help="As for `codeblue lab up`; likewise.")
 @click.option("--keep", is_flag=True, help="Leave the lab up when it was started for the drill.")
 @click.option(
     "--lab-dir",
@@ -71,6 +86,10 @@ def command(
     every: bool,
     faults: tuple[str, ...],
     repeat: int,
+    platform: str,
+    context: str | None,
+    namespace: str | None,
+    image: str | None,
     keep: bool,
     lab_dir: Path | None,
     report: Path | None,
@@ -84,13 +103,12 @@ def command(
     codeblue drill database_connection_failure
     codeblue drill database_connection_failure --fault pool_exhausted
     codeblue drill --all --report reports/
+    codeblue drill --all --platform kubernetes
     codeblue drill history
     """
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import load_card
     from codeblue.drill.campaign import conduct_all
-    from codeblue.drill.catalogue import choose_drills
     from codeblue.drill.render import phase_line, show_report
-    from codeblue.lab import Lab
     from codeblue.output.stream import write_line
     from codeblue.runner.collection import find_runbook, own_runbooks
 
@@ -113,7 +131,13 @@ def command(
         # A reader who leaves ends neither the drill nor its undo.
         write_line(sys.stdout, line)
 
-    campaign = conduct_all(choose_drills(chosen, faults) * repeat, cards, Lab(lab_dir), say, keep=keep)
+    if platform == "host":
+        if context or namespace or image:
+            raise click.UsageError("--context, --namespace and --image go with --platform kubernetes.")
+        drills, lab, open_site = _on_hosts(chosen, faults, lab_dir)
+    else:
+        drills, lab, open_site = _on_cluster(chosen, faults, lab_dir, context, namespace, image)
+    campaign = conduct_all(drills * repeat, cards, lab, open_site, say, keep=keep)
     _keep_history(campaign, every and not faults, say)
     if report is not None:
         _write_report(campaign, report, say)
@@ -123,6 +147,31 @@ def command(
     else:
         show_report(campaign, sys.stdout)
     return _exit_code(campaign)
+
+
+def _on_hosts(cards: list[Card], faults: tuple[str, ...], directory: Path | None) -> _Prepared:
+    from codeblue.drill.catalogue import choose_drills
+    from codeblue.drill.clinic import Clinic
+    from codeblue.lab import Lab
+
+    lab = Lab(directory)
+    return choose_drills(cards, faults), lab, lambda: Clinic(lab)
+
+
+def _on_cluster(
+    cards: list[Card],
+    faults: tuple[str, ...],
+    directory: Path | None,
+    context: str | None,
+    namespace: str | None,
+    image: str | None,
+) -> _Prepared:
+    from codeblue.drill.catalogue import choose_cluster_drills
+    from codeblue.drill.cluster_clinic import ClusterClinic
+    from codeblue.lab.kubernetes import KubernetesLab
+
+    lab = KubernetesLab(directory, context, namespace, image)
+    return choose_cluster_drills(cards, faults), lab, lambda: ClusterClinic(lab)
 
 
 def _write_report(campaign: Campaign, place: Path, say: Callable[[str, str], None]) -> None:
@@ -148,8 +197,10 @@ def _keep_history(campaign: Campaign, every: bool, say: Callable[[str, str], Non
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import open_store
     from codeblue.drill.history import keep
 
+    # What nobody could have used proves no whole clinic.
+    real = not any(result.simulated for result in campaign.results)
     try:
-        keep(open_store(), campaign, every)
+        keep(open_store(), campaign, every and real)
     except CodeblueError as error:
         say("history", f"the results are not kept: {error.message}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -14,12 +14,11 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import Ca
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._criteria import CheckFails, ShareFailing
 
 from codeblue.drill.catalogue import Drill
-from codeblue.drill.clinic import Clinic, exclusive_drill
 from codeblue.drill.conduct import Conductor, Say
 from codeblue.drill.interruption import Interruptions
 from codeblue.drill.matrix import DetectionMatrix
 from codeblue.drill.result import DrillResult
-from codeblue.lab import Lab
+from codeblue.drill.site import DrillLab, Site, exclusive_drill
 
 
 @dataclass
@@ -74,7 +73,8 @@ class Campaign:
 def conduct_all(
     drills: Sequence[Drill],
     cards: dict[str, Card],
-    lab: Lab,
+    lab: DrillLab,
+    open_site: Callable[[], Site],
     say: Say,
     *,
     keep: bool = False,
@@ -82,6 +82,7 @@ def conduct_all(
     """Conduct drills one after the other. A lab that was started for them is stopped afterwards.
 
     :param cards: all of them, by the id of the runbook, also those that are not drilled.
+    :param open_site: what is to be broken, once the lab is up.
     :param keep: leave a lab up that was started here.
     :raises Refused: the lab is none, is broken already, or another drill goes on in it.
     """
@@ -94,7 +95,7 @@ def conduct_all(
             started_here = not up.already
             say("lab", f"{lab.directory} is up" + (f" after {up.seconds:.1f} s" if started_here else " already"))
             with exclusive_drill(lab):
-                _conduct(campaign, drills, cards, lab, interruptions, say, renew=started_here)
+                _conduct(campaign, drills, cards, lab, open_site, interruptions, say, renew=started_here)
         except KeyboardInterrupt:
             campaign.interrupted = True
             say("interrupted", "no further drill is begun")
@@ -111,20 +112,21 @@ def _conduct(
     campaign: Campaign,
     drills: Sequence[Drill],
     cards: dict[str, Card],
-    lab: Lab,
+    lab: DrillLab,
+    open_site: Callable[[], Site],
     interruptions: Interruptions,
     say: Say,
     renew: bool,
 ) -> None:
     """:param renew: a lab that could not be brought back is made anew, for the drills that are left."""
-    active = lab.status().active_faults
+    active = lab.active_faults()
     if active:
         raise Refused(f"the lab in {lab.directory} is broken already: {', '.join(active)}", "codeblue lab heal")
-    clinic = Clinic(lab)
-    campaign.facts = _facts(lab)
-    campaign.time_scale, campaign.profile = time_scale(clinic, cards[drills[0].runbook])
+    site = open_site()
+    campaign.facts = _facts(site)
+    campaign.time_scale, campaign.profile = time_scale(site, cards[drills[0].runbook])
     say("profile", campaign.profile)
-    conductor = Conductor(clinic, cards, interruptions, say)
+    conductor = Conductor(site, cards, interruptions, say)
     for number, drill in enumerate(drills, start=1):
         say("drill", f"{number} of {len(drills)}: {drill.runbook}, {drill.fault}")
         result = DrillResult(drill)
@@ -140,15 +142,15 @@ def _conduct(
             lab.down()
             lab.up()
         say("lab", f"{lab.directory} was not normal and was made anew")
-        clinic = Clinic(lab)
+        site = open_site()
         # Nothing is left of the old one; what the new one still has to find out takes it a moment.
-        clinic.deviations()
-        conductor = Conductor(clinic, cards, interruptions, say)
+        site.deviations()
+        conductor = Conductor(site, cards, interruptions, say)
 
 
-def time_scale(clinic: Clinic, card: Card) -> tuple[float | None, str]:
+def time_scale(site: Site, card: Card) -> tuple[float | None, str]:
     """How much faster than on the card failures are confirmed in the lab, as a factor and in words."""
-    checks = [service.checks for service in clinic.watched(card).values()]
+    checks = [service.checks for service in site.watched(card).values()]
     every = max((each.interval for each in checks), default=0.0)
     times = max((each.consecutive for each in checks), default=1)
     for criterion in card.criteria:
@@ -163,13 +165,11 @@ def time_scale(clinic: Clinic, card: Card) -> tuple[float | None, str]:
     return None, "lab: the card's criteria have no interval to shorten"
 
 
-def _facts(lab: Lab) -> dict[str, str]:
-    status = lab.status()
+def _facts(site: Site) -> dict[str, str]:
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         # Times of a drill mean little on a machine that is busy with something else.
         "machine": f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, {platform.system()} {platform.machine()}",
-        "PostgreSQL": str(status.binaries.get("postgresql_version", "unknown")),
-        "HAProxy": str(status.binaries.get("haproxy_version", "unknown")),
+        **site.facts(),
         "Python": platform.python_version(),
     }

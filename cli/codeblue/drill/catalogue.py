@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import Card
+
+from codeblue.drill.site import DrillFault
 
 
 @dataclass(frozen=True)
@@ -24,32 +26,62 @@ class Drill:
 
 
 def choose_drills(cards: Sequence[Card], faults: Sequence[str] = ()) -> list[Drill]:
-    """The drills of runbooks, in the order of their cards.
+    """The drills of runbooks in the lab of hosts, in the order of their cards.
 
     :param faults: with a single runbook these instead of those that its card names; with several only these of them.
     :raises BadInput: there is no such fault, it takes nothing away, or a card names none.
     """
     from codeblue.lab.faults import all_faults
 
-    known = all_faults()
-    named = {fault for card in cards for fault in card.faults}
+    return _choose(cards, faults, {card.id: card.faults for card in cards}, all_faults())
+
+
+def choose_cluster_drills(cards: Sequence[Card], faults: Sequence[str] = ()) -> list[Drill]:
+    """The same in the lab on a cluster, where a fault says which runbook has to mend it.
+
+    :raises BadInput: likewise; of several runbooks those are left out that mend nothing there yet.
+    """
+    from codeblue.lab.kubernetes.faults import cluster_faults
+
+    known = cluster_faults()
+    named = {card.id: tuple(name for name, each in known.items() if each.runbook == card.id) for card in cards}
+    chosen = [card for card in cards if named[card.id]] if len(cards) > 1 else cards
+    return _choose(chosen, faults, named, known)
+
+
+def summary_of(fault: str) -> str:
+    """What a fault of any lab does."""
+    from codeblue.lab.faults import all_faults
+    from codeblue.lab.kubernetes.faults import cluster_faults
+
+    known: dict[str, DrillFault] = {**all_faults(), **cluster_faults()}
+    return known[fault].summary
+
+
+def _choose(
+    cards: Sequence[Card],
+    faults: Sequence[str],
+    of_card: Mapping[str, tuple[str, ...]],
+    known: Mapping[str, DrillFault],
+) -> list[Drill]:
+    named = {fault for card in cards for fault in of_card[card.id]}
     if len(cards) > 1 and (nobodys := sorted(set(faults) - named)):
         raise BadInput(f"no card names the fault {nobodys[0]!r}", f"choose of: {', '.join(sorted(named))}")
     drills = []
     for card in cards:
         if len(cards) > 1 and faults:
-            names = tuple(each for each in card.faults if each in faults)
+            names = tuple(each for each in of_card[card.id] if each in faults)
         else:
-            names = tuple(faults) or card.faults
+            names = tuple(faults) or of_card[card.id]
         if not names and not faults:
-            raise BadInput(f"runbook {card.id}: its card names no fault to drill", "give one: --fault FAULT")
+            raise BadInput(f"runbook {card.id}: there is no fault to drill it with here", "give one: --fault FAULT")
         for name in names:
             if name not in known:
                 raise BadInput(f"there is no fault {name!r}", f"choose one of: {', '.join(known)}")
             if not known[name].hits:
                 raise BadInput(
                     f"fault {name} takes nothing away: there would be nothing to recover",
-                    f"the card of {card.id} names: {', '.join(card.faults)}",
+                    f"for {card.id} there are: {', '.join(of_card[card.id])}",
                 )
             rto = known[name].rto_target
             drills.append(Drill(card.id, name, card.objectives.rto if rto is None else rto, known[name].rpo_target))

@@ -14,43 +14,30 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import Ca
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._detection_survey import survey
 
 from codeblue.drill.catalogue import Drill
-from codeblue.drill.clinic import Clinic
 from codeblue.drill.interruption import Interruptions
 from codeblue.drill.observation import Observer
-from codeblue.drill.preparation import take_snapshot
 from codeblue.drill.result import DrillResult
 from codeblue.drill.runbook_command import RunbookCommand, RunReport
-from codeblue.lab.faults import Injection, all_faults
-from codeblue.lab.measurement import Measurement, Outage, Sample, analyse, lost_sentinels
-from codeblue.lab.postgresql import DATABASE
-from codeblue.lab.prober import Prober
-from codeblue.report.parts import Away
+from codeblue.drill.site import Site, Witness
+from codeblue.lab.injection import Injection
 
 # The prober asks ten times a second: ten answers of each endpoint in a row before anything is broken.
 _CONTROL_SECONDS = 1.0
 # A criterion that has not fired by then does not fire: in the lab it needs three failures 100 ms apart.
 _DETECTION_SECONDS = 30.0
-# The clinic is watched for so long after its return: long enough for one that does not last. The run validates
-# meanwhile, so most of it is over when the run ends; its end itself is watched for a moment too.
-_WATCH_SECONDS = 1.0
-_LEAST_WATCH_SECONDS = 0.3
-_RETURN_SECONDS = 10.0
-_POLL_SECONDS = 0.1
-_DYING_SECONDS = 0.5
-_PROBE_SECONDS = 600.0
 
 Say = Callable[[str, str], None]
 
 
 class Conductor:
-    """Conducts drills on one lab, one after the other.
+    """Conducts drills on one site, one after the other.
 
     :param cards: all of them, by id: those that must not fire belong to a drill as well.
     :param say: told what happens: the phase and one line about it.
     """
 
-    def __init__(self, clinic: Clinic, cards: Mapping[str, Card], interruptions: Interruptions, say: Say) -> None:
-        self._clinic = clinic
+    def __init__(self, site: Site, cards: Mapping[str, Card], interruptions: Interruptions, say: Say) -> None:
+        self._site = site
         self._cards = cards
         self._interruptions = interruptions
         self._say = say
@@ -60,48 +47,48 @@ class Conductor:
 
         :raises KeyboardInterrupt: it was interrupted; the result holds what was found until then.
         """
-        result.platform = self._clinic.platform(self._cards[drill.runbook])
+        result.platform = self._site.platform(self._cards[drill.runbook])
+        result.simulated = list(self._site.simulated)
         try:
             with tempfile.TemporaryDirectory(prefix="codeblue-drill-") as scratch:
-                fault = all_faults()[drill.fault]
-                prober = Prober(self._clinic.lab, Path(scratch) / "samples.jsonl", _PROBE_SECONDS, fault.watches)
+                witness = self._site.witness(drill.fault, Path(scratch))
                 try:
-                    if fault.needs_snapshot:
-                        self._say("snapshot", take_snapshot(self._clinic.lab.inventory_path, fault.needs_snapshot))
-                    self._with_prober(drill, result, prober)
+                    if said := self._site.prepare(drill.fault):
+                        self._say("snapshot", said)
+                    self._with_witness(drill, result, witness)
                 except (CodeblueError, psycopg.Error) as error:
                     result.problems.append(" ".join(str(error).split()))
                 finally:
                     with self._interruptions.shielded():
-                        prober.stop()
+                        witness.stop()
         finally:
             with self._interruptions.shielded():
                 self._undo(result)
         result.judge()
 
-    def _with_prober(self, drill: Drill, result: DrillResult, prober: Prober) -> None:
-        observer = Observer(self._cards, drill.runbook, self._clinic.services)
+    def _with_witness(self, drill: Drill, result: DrillResult, witness: Witness) -> None:
+        observer = Observer(self._cards, drill.runbook, self._site.services)
         try:
             observer.listen()
-            self._observed(drill, result, prober, observer)
+            self._observed(drill, result, witness, observer)
         finally:
             observer.stop()
             self._compare(observer, result)
 
-    def _observed(self, drill: Drill, result: DrillResult, prober: Prober, observer: Observer) -> None:
+    def _observed(self, drill: Drill, result: DrillResult, witness: Witness, observer: Observer) -> None:
         with _timed(result, "prober"):
-            prober.start()
+            witness.start()
         with _timed(result, "control"):
-            self._control(result, prober, observer)
+            self._control(result, witness, observer)
         if not result.control_silent:
             return
         if self._cards[drill.runbook].precedence == "performance":
             # What is normal here and now, for the recovery to be held against.
-            self._say("baseline", self._clinic.keep_baseline())
+            self._say("baseline", self._site.keep_baseline())
         with _timed(result, "fault"):
-            injection = self._clinic.lab.break_(drill.fault)
+            injection = self._site.break_(drill.fault)
         result.struck_at = injection.struck_at
-        self._say("fault", f"{drill.fault}: {all_faults()[drill.fault].summary}")
+        self._say("fault", f"{drill.fault}: {self._site.faults[drill.fault].summary}")
         with _timed(result, "detection"):
             self._detect(observer, result, injection)
         if not result.detected:
@@ -109,29 +96,26 @@ class Conductor:
         with _timed(result, "run"):
             run = self._recover(drill, result)
         with _timed(result, "watch"):
-            measurement = self._watch(prober, injection)
+            witness.wait_back(injection)
         with _timed(result, "measurement"):
-            self._measure(drill, result, prober, injection, measurement)
-            self._validate(result, run, measurement)
+            self._say("measured", witness.measure(injection, result))
+            self._validate(result, run, witness.still_away(injection))
 
-    def _control(self, result: DrillResult, prober: Prober, observer: Observer) -> None:
+    def _control(self, result: DrillResult, witness: Witness, observer: Observer) -> None:
         """The healthy clinic must look healthy, or whatever is measured afterwards means nothing."""
         began = time.monotonic()
-        found = survey(self._cards, self._clinic.services)
+        found = survey(self._cards, self._site.services)
         time.sleep(max(0.0, began + _CONTROL_SECONDS - time.monotonic()))
-        samples = prober.samples()
-        failed = [sample for sample in samples if not sample.ok]
+        looks, complaints = witness.so_far()
         # What people's requests came to meanwhile has to be silent too.
         called_for = [*found.called_for, *observer.survey(time.time()).called_for]
         result.control_fired = list(dict.fromkeys(each.runbook for each in called_for))
-        result.control_silent = not called_for and not failed
+        result.control_silent = not called_for and not complaints
         if result.control_silent:
-            text = (
-                f"silent: {found.checks} checks for {len(self._cards)} cards and {len(samples)} probes, nothing fails"
-            )
+            text = f"silent: {found.checks} checks for {len(self._cards)} cards and {looks} probes, nothing fails"
         else:
-            fired = [f"{each.runbook}/{name}" for each in called_for for name in each.fired]
-            text = f"not silent on the healthy lab: {_complaints(fired, failed)}"
+            fired = [f"criterion {each.runbook}/{name} fires" for each in called_for for name in each.fired]
+            text = f"not silent on the healthy lab: {', '.join([*fired, *complaints])}"
             result.problems.append(f"the control run is {text}")
         self._say("control", text)
 
@@ -159,7 +143,7 @@ class Conductor:
             self._say("called for", ", then ".join(result.survey.runbooks))
 
     def _recover(self, drill: Drill, result: DrillResult) -> RunReport:
-        command = RunbookCommand(drill.runbook, self._clinic.lab.inventory_path)
+        command = RunbookCommand(drill.runbook, self._site.inventory_path)
         try:
             with self._interruptions.shielded():
                 command.start()
@@ -179,59 +163,14 @@ class Conductor:
             self._say("found", report.cause)
         return report
 
-    def _watch(self, prober: Prober, injection: Injection) -> Measurement:
-        """Until every endpoint is back for good; a moment longer, because a return may not last."""
-        ended = time.monotonic()
-        while True:
-            now = time.monotonic()
-            measurement = analyse(prober.samples(), since=injection.struck_monotonic)
-            back = max([each.ended for of in measurement.outages.values() for each in of if each.ended], default=ended)
-            if measurement.recovered and now >= max(back + _WATCH_SECONDS, ended + _LEAST_WATCH_SECONDS):
-                return measurement
-            if now >= ended + _RETURN_SECONDS:
-                return measurement
-            time.sleep(_POLL_SECONDS)
-
-    def _measure(
-        self, drill: Drill, result: DrillResult, prober: Prober, injection: Injection, measurement: Measurement
-    ) -> None:
-
-        def since(monotonic: float) -> float:
-            return monotonic - injection.struck_monotonic
-
-        result.outages = {endpoint: measurement.outage_seconds(endpoint) for endpoint in sorted(measurement.outages)}
-        result.rto_seconds = away_seconds(measurement)
-        result.away = [
-            Away(each.endpoint, since(each.began), None if each.ended is None else since(each.ended))
-            for endpoint in sorted(measurement.outages)
-            for each in measurement.outages[endpoint]
-        ]
-        hits = set(all_faults()[drill.fault].hits) & set(measurement.outages)
-        untouched = sorted(name for name in hits if not measurement.outages[name])
-        if untouched:
-            result.problems.append(f"the fault did not take {', '.join(untouched)} away: nothing was proven")
-        samples = prober.samples()
-        try:
-            primary = self._clinic.lab.parts.current_primary()
-            with self._clinic.lab.parts.postgresql.connect(primary, DATABASE) as connection:
-                lost = lost_sentinels(connection, [each.n for each in samples if each.ok and each.n is not None])
-        except (CodeblueError, psycopg.Error) as error:
-            result.problems.append(f"lost writes cannot be counted: {' '.join(str(error).split())}")
-            return
-        result.writes_lost = len(lost)
-        result.rpo_seconds = lost_span(samples, lost, injection.struck_monotonic)
-        result.writes_not_on_standby = len(not_on_standby(samples, injection))
-        self._say("measured", _measured(result))
-
-    def _validate(self, result: DrillResult, run: RunReport, measurement: Measurement) -> None:
-        """Three witnesses have to agree: the run, the checks, and the prober."""
-        failing = self._clinic.failing_checks()
+    def _validate(self, result: DrillResult, run: RunReport, away: list[str]) -> None:
+        """Three witnesses have to agree: the run, the checks, and who looks from outside."""
+        failing = self._site.failing_checks()
         if run.exit_code != 0 or run.outcome != "recovered":
             result.problems.append(f"the run ended as {run.outcome}: {run.why}")
         elif failing:
             result.problems.append(f"the run says it recovered, and {'; '.join(failing[:3])}")
-        elif not measurement.recovered:
-            away = [name for name, seconds in result.outages.items() if seconds is None]
+        elif away:
             result.problems.append(f"the run says it recovered, and {', '.join(away)} stays away")
         else:
             result.recovered = True
@@ -239,9 +178,9 @@ class Conductor:
     def _undo(self, result: DrillResult) -> None:
         try:
             with _timed(result, "heal"):
-                seconds = self._clinic.lab.heal()
+                seconds = self._site.heal()
             with _timed(result, "proof"):
-                deviations = self._clinic.deviations()
+                deviations = self._site.deviations()
         except (CodeblueError, psycopg.Error) as error:
             deviations, seconds = [" ".join(str(error).split())], 0.0
         result.undone = not deviations
@@ -260,56 +199,3 @@ def _timed(result: DrillResult, phase: str) -> Iterator[None]:
         yield
     finally:
         result.phases[phase] = time.monotonic() - began
-
-
-def away_seconds(measurement: Measurement) -> float | None:
-    """From the first failed probe of any endpoint to the moment when the last one was back for good.
-
-    :returns: None while an endpoint is away; 0.0 when nothing ever failed.
-    """
-    outages: list[Outage] = [outage for each in measurement.outages.values() for outage in each]
-    ends = [outage.ended for outage in outages]
-    if not measurement.recovered or None in ends:
-        return None
-    if not outages:
-        return 0.0
-    return max(end for end in ends if end is not None) - min(outage.began for outage in outages)
-
-
-def not_on_standby(samples: list[Sample], injection: Injection) -> list[int]:
-    """Writes that the dying primary acknowledged and its standby had not flushed; empty for other faults.
-
-    A primary that is killed may acknowledge a last write in the very moment in which its sender is gone already.
-    """
-    last = injection.facts.get("standby_last_sentinel")
-    if last is None:
-        return []
-    # Nothing takes a write within this time after the fault but the primary that is dying.
-    until = injection.struck_monotonic + _DYING_SECONDS
-    return [each.n for each in samples if each.ok and each.n is not None and each.n > last and each.started < until]
-
-
-def lost_span(samples: list[Sample], lost: tuple[int, ...], struck: float) -> float:
-    """How old the oldest lost write was when the fault struck, in seconds; 0.0 when none was lost."""
-    numbers = set(lost)
-    moments = [sample.finished for sample in samples if sample.n in numbers]
-    return max(0.0, struck - min(moments)) if moments else 0.0
-
-
-def _complaints(fired: list[str], failed: list[Sample]) -> str:
-    complaints = [f"criterion {name} fires" for name in fired]
-    if failed:
-        complaints.append(f"{len(failed)} probes fail, the first of {failed[0].endpoint} ({failed[0].detail})")
-    return ", ".join(complaints)
-
-
-def _measured(result: DrillResult) -> str:
-    away = ", ".join(
-        f"{name} {'still away' if seconds is None else f'{seconds:.1f} s'}"
-        for name, seconds in result.outages.items()
-        if seconds != 0.0
-    )
-    lost = "no acknowledged write lost" if not result.writes_lost else f"{result.writes_lost} acknowledged writes lost"
-    if result.writes_not_on_standby:
-        lost += f", {result.writes_not_on_standby} were not on the standby when it struck"
-    return f"away: {away or 'nothing'}; {lost}"

@@ -10,9 +10,9 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._duration import
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 
 from codeblue.drill.campaign import Campaign
+from codeblue.drill.catalogue import summary_of
 from codeblue.drill.render import conclusion, markdown
-from codeblue.drill.result import DrillResult
-from codeblue.lab.faults import all_faults
+from codeblue.drill.result import TRAFFIC, DrillResult
 from codeblue.report.content import collect
 from codeblue.report.markdown import render_drill_markdown
 from codeblue.report.parts import DrillPart, Figure
@@ -57,7 +57,7 @@ def drill_part(campaign: Campaign, result: DrillResult) -> DrillPart:
     return DrillPart(
         runbook=drill.runbook,
         fault=drill.fault,
-        summary=all_faults()[drill.fault].summary,
+        summary=summary_of(drill.fault),
         passed=result.passed,
         struck_at=struck,
         away=tuple(result.away),
@@ -88,8 +88,11 @@ def _page(campaign: Campaign, result: DrillResult, store: ResilientStore) -> tup
 
 def _figures(result: DrillResult) -> t.Iterator[Figure]:
     drill = result.drill
-    away = "not back" if result.rto_seconds is None else format_duration(result.rto_seconds)
-    yield Figure("Away, seen from outside", away, f"within {format_duration(drill.rto_target_seconds)}", result.in_time)
+    away = "not back" if result.back_seconds is None else format_duration(result.back_seconds)
+    what = "Workload good again after the fault" if TRAFFIC in result.simulated else "Away, seen from outside"
+    yield Figure(what, away, f"within {format_duration(drill.rto_target_seconds)}", result.in_time)
+    if result.simulated:
+        yield Figure("Simulated, or not looked at", ", ".join(result.simulated), "", None)
     lost = "not counted" if result.writes_lost is None else str(result.writes_lost)
     span = f"the oldest {format_duration(result.rpo_seconds)} before the fault" if result.writes_lost else ""
     wanted = format_duration(drill.rpo_target_seconds) if drill.rpo_target_seconds else "none"
@@ -105,13 +108,13 @@ def _figures(result: DrillResult) -> t.Iterator[Figure]:
 def _row(result: DrillResult) -> dict[str, t.Any]:
     drill = result.drill
     target = drill.rto_target_seconds
-    share = None if result.rto_seconds is None or not target else result.rto_seconds / target
+    share = None if result.back_seconds is None or not target else result.back_seconds / target
     return {
         "runbook": drill.runbook,
         "fault": drill.fault,
         "detected": _seconds(result.detect_seconds),
         "changed": _seconds(result.first_action_seconds),
-        "away": _seconds(result.rto_seconds),
+        "away": result.back_text,
         "share": share,
         "share_text": f"of {target:g} s" if share is None else f"{share:.0%} of {target:g} s",
         "lost": "-" if result.writes_lost is None else result.writes_lost,

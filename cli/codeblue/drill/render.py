@@ -53,8 +53,9 @@ def plain_line(result: DrillResult) -> str:
             f"detected after {_seconds(result.detect_seconds)}" if result.detected else "NOT DETECTED",
             f"first change after {_seconds(result.first_action_seconds)}",
             f"{'recovered' if result.recovered else 'NOT RECOVERED'}",
-            f"away {_seconds(result.rto_seconds)} of {drill.rto_target_seconds:g} s",
+            f"away {result.back_text} of {drill.rto_target_seconds:g} s",
             f"{_count(result.writes_lost)} writes lost",
+            *((f"simulated: {', '.join(result.simulated)}",) if result.simulated else ()),
             "undone" if result.undone else "NOT UNDONE",
         )
     )
@@ -110,7 +111,7 @@ def _cells(result: DrillResult) -> Sequence[str]:
         drill.fault,
         _seconds(result.detect_seconds),
         _seconds(result.first_action_seconds),
-        f"{_seconds(result.rto_seconds)} of {drill.rto_target_seconds:g} s",
+        f"{result.back_text} of {drill.rto_target_seconds:g} s",
         _count(result.writes_lost),
         "silent" if result.control_silent else "not silent",
         "yes" if result.undone else "NO",
@@ -124,6 +125,7 @@ def _details(result: DrillResult) -> Sequence[str]:
         f"fired {', '.join(result.fired)}" if result.fired else "",
         f"found {result.cause}" if result.cause else "",
         f"away {away}" if away else "",
+        f"simulated {', '.join(result.simulated)}" if result.simulated else "",
         f"run {result.run} ended as {result.outcome}" if result.run else "",
         *result.problems,
     )

@@ -151,6 +151,12 @@ class Lab:
 
         return look(self.parts)
 
+    def active_faults(self) -> list[str]:
+        """Injected and not healed yet, oldest first."""
+        from codeblue.lab.injection import active_faults
+
+        return active_faults(self.layout)
+
     def break_(self, fault: str) -> Injection:
         """Inject a fault.
 
