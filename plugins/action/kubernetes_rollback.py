@@ -11,7 +11,11 @@ from collections.abc import Mapping, Sequence
 import yaml
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes import VERSION_KIND
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_step import MISSING, KubernetesStepAction
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_step import (
+    MISSING,
+    KubernetesStepAction,
+    NotProven,
+)
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import OpenRun
 
@@ -21,7 +25,6 @@ try:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_templates import shown
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_waiter import RolloutWaiter, progress
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_workload import SeenWorkload
-    from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import StoreUnavailable, open_store
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_journal import PROOF
 
     _MISSING: ImportError | None = MISSING
@@ -84,7 +87,7 @@ class ActionModule(KubernetesStepAction):
         current = seen.rollout.current.version
         if leave is not None:
             return f"it runs {current}, not {leave}" if current != leave else ""
-        proven, marked = self.proven(VERSION_KIND), self._marked()
+        proven, marked = self.proven(VERSION_KIND), self.marked()
         if proven[:1] != [current] or current in marked or progress(seen.manifest) or self.complaint(service):
             return ""
         return f"it runs {current}, which an earlier run went back to, and works"
@@ -93,20 +96,12 @@ class ActionModule(KubernetesStepAction):
         """From which version to which, written down before the first change, so that a resumed run does not go on."""
 
         def decide(_run: OpenRun | None = None) -> dict[str, t.Any]:
-            choice = choose(seen.rollout, self.proven(VERSION_KIND), self._marked(), str(self._place))
+            choice = choose(seen.rollout, self.proven(VERSION_KIND), self.marked(), str(self._place))
             said = {"from": choice.bad.version, "to": choice.good.version, "why": choice.reason}
             return {"changed": False, **said, "reason": choice.reason}
 
         kept = decide() if self.check_mode else self.local_change(f"choose_{number}", _decision(problem), decide)
         return {name: str(kept[name]) for name in ("from", "to", "why")}
-
-    def _marked(self) -> set[str]:
-        if self.check_mode:
-            try:
-                return {each.version for each in open_store().bad_versions(self.target, VERSION_KIND)}
-            except StoreUnavailable:
-                return set()
-        return {each.version for each in self.open_run().store.bad_versions(self.target, VERSION_KIND)}
 
     # -- acting ------------------------------------------------------------------------------------------------
 
@@ -158,7 +153,7 @@ class ActionModule(KubernetesStepAction):
             waited = waiter.wait(good, Budget(arguments["rollout_within"]))
             problem = waited.problem or self.until_healthy(service, arguments["healthy_within"])
             if problem:
-                raise _NotProven(problem)
+                raise NotProven(problem)
             return {
                 "changed": False,
                 "kind": VERSION_KIND,
@@ -168,7 +163,7 @@ class ActionModule(KubernetesStepAction):
 
         try:
             self.local_change(f"{PROOF}{number}", {"version": chosen["to"]}, prove)
-        except _NotProven as error:
+        except NotProven as error:
             return f"{chosen['to']} does not work either: {error.message}"
         return ""
 
@@ -206,10 +201,6 @@ class ActionModule(KubernetesStepAction):
         if self.check_mode:
             return f"would roll {self._place} back {said}{self.afterwards()}"
         return f"rolled {self._place} back {said}; all its pods serve{self.afterwards()}"
-
-
-class _NotProven(CodeblueError):
-    """The version that was gone back to does not work."""
 
 
 def _decision(problem: str) -> dict[str, str]:

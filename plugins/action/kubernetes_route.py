@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 import typing as t
@@ -23,7 +24,11 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_rout
     selector_of_text,
     selector_text,
 )
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_step import MISSING, KubernetesStepAction
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_step import (
+    MISSING,
+    KubernetesStepAction,
+    NotProven,
+)
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_templates import cleaned
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import OpenRun
 
@@ -58,6 +63,7 @@ class ActionModule(KubernetesStepAction):
         "reason": {"type": "str", "default": ""},
         "routed_within": {"type": "float", "default": 60.0},
         "healthy_within": {"type": "float"},
+        "when_unhealthy": {"type": "str", "choices": ["fail", "report"], "default": "fail"},
     }
 
     def act(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -69,21 +75,22 @@ class ActionModule(KubernetesStepAction):
         workload = self._workload.read().manifest
         leading = self._leading()
         chosen = self._choice(leading, workload, arguments["reason"])
+        problem = ""
         if chosen["from"] != chosen["to"]:
             self._switch(leading, chosen, arguments["reason"])
-            if not self.check_mode:
-                self._prove(chosen["to"], arguments)
+            problem = "" if self.check_mode else self._prove(chosen["to"], arguments)
         diff = {"diff": self._diff(chosen)} if self._task.diff and chosen["from"] != chosen["to"] else {}
         return {
             "changed": self._changed or (self.check_mode and chosen["from"] != chosen["to"]),
             "before": selector_of_text(chosen["from"]),
             "after": selector_of_text(chosen["to"]),
             "why": chosen["why"],
+            "problem": problem,
             "due": self._due,
             "reconcilers": self._told,
             "calls": self._client.calls,
             **diff,
-            "codeblue": {"summary": self._summary(chosen)},
+            "codeblue": {"summary": self._summary(chosen, problem)},
         }
 
     # -- deciding ----------------------------------------------------------------------------------------------
@@ -157,28 +164,32 @@ class ActionModule(KubernetesStepAction):
         patch = json.dumps([{"op": "replace", "path": "/spec/selector", "value": selector}], sort_keys=True)
         return f"kubectl -n {self._place.namespace} patch service {self._place.service} --type json -p '{patch}'"
 
-    def _prove(self, selector: str, arguments: Mapping[str, t.Any]) -> None:
-        """Wait until addresses get traffic and the checks pass; then the selector is one that works."""
+    def _prove(self, selector: str, arguments: Mapping[str, t.Any]) -> str:
+        """Wait until addresses get traffic and the checks pass; then the selector is one that works.
+
+        :returns: what does not work, empty when everything does.
+        :raises NotProven: it does not work, and that is to fail.
+        """
 
         def prove(_run: OpenRun) -> dict[str, t.Any]:
             started = time.monotonic()
             while not self._addresses():
                 if time.monotonic() - started >= arguments["routed_within"]:
-                    raise CodeblueError(
-                        f"{self._what}: no pod gets its traffic still", "look whether its pods are ready"
-                    )
+                    what = f"{self._what}: no pod gets its traffic still"
+                    raise NotProven(what, "look whether its pods are ready")
                 self.renew()
                 time.sleep(_PAUSE)
             problem = self.until_healthy(self.service(), arguments["healthy_within"])
             if problem:
-                raise CodeblueError(
+                raise NotProven(
                     f"{self._what} leads to its pods and does not work: {problem}",
                     "run the runbook again: it looks at what is wrong now",
                 )
             seconds = round(time.monotonic() - started, 3)
             return {"changed": False, "kind": ROUTE_KIND, "version": selector, "seconds": seconds}
 
-        self.local_change(f"{PROOF}{_SWITCH}", {"version": selector}, prove)
+        work = functools.partial(self.local_change, f"{PROOF}{_SWITCH}", {"version": selector}, prove)
+        return self.proved(work, arguments["when_unhealthy"])
 
     def _addresses(self) -> int:
         labels = selecting_service(str(self._place.service))
@@ -194,12 +205,12 @@ class ActionModule(KubernetesStepAction):
             "after_header": f"{self._what}: selector",
         }
 
-    def _summary(self, chosen: Mapping[str, str]) -> str:
+    def _summary(self, chosen: Mapping[str, str], problem: str) -> str:
         if chosen["from"] == chosen["to"]:
             return f"{self._what} is left as it is: {chosen['why']}{self.afterwards()}"
         verb = "would give" if self.check_mode else "gave"
         said = f"{verb} {self._what} the selector {chosen['to']} instead of {chosen['from']} ({chosen['why']})"
-        return f"{said}{self.afterwards()}"
+        return f"{said}{problem and '; ' + problem}{self.afterwards()}"
 
 
 def _selector(manifest: Object) -> str:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import typing as t
 from collections.abc import Mapping
 
@@ -15,7 +16,11 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_repl
     replica_sources,
 )
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_routes import cut_off
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_step import MISSING, KubernetesStepAction
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_step import (
+    MISSING,
+    KubernetesStepAction,
+    NotProven,
+)
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import OpenRun
 
 try:
@@ -49,6 +54,7 @@ class ActionModule(KubernetesStepAction):
         "reason": {"type": "str", "default": ""},
         "rollout_within": {"type": "float", "default": 300.0},
         "healthy_within": {"type": "float"},
+        "when_unhealthy": {"type": "str", "choices": ["fail", "report"], "default": "fail"},
     }
 
     def act(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -65,18 +71,18 @@ class ActionModule(KubernetesStepAction):
         idle = before == after and not progress(seen.manifest) and not self.complaint(service)
         if before != after:
             self._scale(seen, sources, chosen, arguments["reason"])
-        if not self.check_mode and not idle:
-            self._prove(seen, after, arguments)
+        problem = "" if self.check_mode or idle else self._prove(seen, after, arguments)
         return {
             "changed": self._changed or (self.check_mode and before != after),
             "before": before,
             "after": after,
             "why": chosen["why"],
+            "problem": problem,
             "due": self._due,
             "reconcilers": self._told,
             "calls": self._client.calls,
             **({"diff": self._diff(before, after)} if self._task.diff and before != after else {}),
-            "codeblue": {"summary": self._summary(before, after, chosen["why"])},
+            "codeblue": {"summary": self._summary(before, after, chosen["why"], problem)},
         }
 
     # -- deciding ----------------------------------------------------------------------------------------------
@@ -148,22 +154,27 @@ class ActionModule(KubernetesStepAction):
         decision = {**_decision(reason), "from": before, "to": after, "undo": f"{undo} --replicas={before}"}
         self._changed |= bool(self.local_change(_SCALE, decision, scale).get("changed"))
 
-    def _prove(self, seen: SeenWorkload, wanted: int, arguments: Mapping[str, t.Any]) -> None:
-        """Wait until so many pods serve and the checks of the service pass; then the number is one that works."""
+    def _prove(self, seen: SeenWorkload, wanted: int, arguments: Mapping[str, t.Any]) -> str:
+        """Wait until so many pods serve and the checks of the service pass; then the number is one that works.
+
+        :returns: what does not work, empty when everything does.
+        :raises NotProven: it does not work, and that is to fail.
+        """
 
         def prove(_run: OpenRun) -> dict[str, t.Any]:
             waiter = RolloutWaiter(self._client, self._place, self.renew, lambda _pods: ())
             waited = waiter.wait(seen.rollout.current, Budget(arguments["rollout_within"]))
             problem = waited.problem or self.until_healthy(self.service(), arguments["healthy_within"])
             if problem:
-                raise CodeblueError(
+                raise NotProven(
                     f"{self._place} is scaled to {wanted} and does not work: {problem}",
                     "run the runbook again: it looks at the pods that are there now",
                 )
             seconds = round(waited.seconds, 3)
             return {"changed": False, "kind": REPLICAS_KIND, "version": str(wanted), "seconds": seconds}
 
-        self.local_change(f"{PROOF}{_SCALE}", {"version": str(wanted)}, prove)
+        work = functools.partial(self.local_change, f"{PROOF}{_SCALE}", {"version": str(wanted)}, prove)
+        return self.proved(work, arguments["when_unhealthy"])
 
     # -- telling -----------------------------------------------------------------------------------------------
 
@@ -175,12 +186,13 @@ class ActionModule(KubernetesStepAction):
             "after_header": str(self._place),
         }
 
-    def _summary(self, before: int, after: int, why: str) -> str:
+    def _summary(self, before: int, after: int, why: str, problem: str) -> str:
         if before == after:
             return f"{self._place} has {after} pods already ({why}){self.afterwards()}"
         if self.check_mode:
             return f"would scale {self._place} from {before} to {after} pods ({why}){self.afterwards()}"
-        return f"scaled {self._place} from {before} to {after} pods ({why}), all of them serve{self.afterwards()}"
+        ended = problem or "all of them serve"
+        return f"scaled {self._place} from {before} to {after} pods ({why}); {ended}{self.afterwards()}"
 
 
 def _replicas(manifest: Mapping[str, t.Any]) -> str:

@@ -107,7 +107,8 @@ class ActionModule(StepAction):
     def _summary(self, services: dict[str, Service], started: dict[str, list[str]], problems: dict[str, str]) -> str:
         verb = "would start" if self.check_mode else "started"
         what = ", ".join(f"{name} on {' and '.join(machines)}" for name, machines in started.items())
-        said = f"{verb} {what}" if what else f"{', '.join(services)}: running already"
+        running = f"{', '.join(services)}: running already" if services else "no service of the play is started here"
+        said = f"{verb} {what}" if what else running
         if problems:
             name, problem = next(iter(problems.items()))
             said += f"; {len(problems)} not working yet, {name}: {problem}"

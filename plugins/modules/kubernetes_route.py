@@ -30,6 +30,11 @@ options:
   healthy_within:
     description: Seconds that the checks of the service get afterwards. 30 of their intervals when it is left out.
     type: float
+  when_unhealthy:
+    description: Whether the task fails when that did not help, or says so in C(problem) for whoever looks again.
+    type: str
+    choices: [fail, report]
+    default: fail
 attributes:
   check_mode:
     support: full
@@ -68,6 +73,10 @@ why:
   returned: success
   type: str
   sample: the selector of Deployment itself
+problem:
+  description: What does not work all the same; empty when everything does.
+  returned: success
+  type: str
 due:
   description: What was suspended, as the commands that give it back.
   returned: success
@@ -108,6 +117,7 @@ def main() -> None:
             "reason": {"type": "str", "default": ""},
             "routed_within": {"type": "float", "default": 60.0},
             "healthy_within": {"type": "float"},
+            "when_unhealthy": {"type": "str", "choices": ["fail", "report"], "default": "fail"},
         }
     )
 

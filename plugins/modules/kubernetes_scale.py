@@ -34,6 +34,11 @@ options:
   healthy_within:
     description: Seconds that the checks of the service get afterwards. 30 of their intervals when it is left out.
     type: float
+  when_unhealthy:
+    description: Whether the task fails when that did not help, or says so in C(problem) for whoever looks again.
+    type: str
+    choices: [fail, report]
+    default: fail
 attributes:
   check_mode:
     support: full
@@ -77,6 +82,10 @@ why:
   returned: success
   type: str
   sample: codeblue_kubernetes.replicas
+problem:
+  description: What does not work all the same; empty when everything does.
+  returned: success
+  type: str
 due:
   description: What was suspended, as the commands that give it back.
   returned: success
@@ -118,6 +127,7 @@ def main() -> None:
             "reason": {"type": "str", "default": ""},
             "rollout_within": {"type": "float", "default": 300.0},
             "healthy_within": {"type": "float"},
+            "when_unhealthy": {"type": "str", "choices": ["fail", "report"], "default": "fail"},
         }
     )
 

@@ -45,7 +45,7 @@ TREATMENTS: Mapping[str, str] = {
 # Under this kind the store keeps the versions that runs have left, and those that they have seen working.
 VERSION_KIND = "kubernetes"
 # Runbooks whose criteria are about absence: the state of the workload tells why.
-RUNBOOKS = ("authentication_system_down",)
+RUNBOOKS = ("authentication_system_down", "complete_system_outage", "database_connection_failure")
 CAUSES = (
     *TREATMENTS,
     "cut_off",
@@ -66,6 +66,9 @@ _NEXT_STEPS: Mapping[str, str] = {
     "cut_off": "Somebody put it into quarantine: ask who, then codeblue run release_service.",
     "no_route": "Make the Service again, or give it a selector that the pods' labels fit: kubectl edit service.",
     "no_number": "Nobody wrote down how many pods it had: kubectl scale, and say it in codeblue_kubernetes.replicas.",
+    "files_of_a_database": (
+        "Its newer version ran and may have written its files: read its log, then roll back by hand or restore."
+    ),
     "no_node_wanted": "No node fits the DaemonSet: look at its nodeSelector and at the labels of the nodes.",
     "autoscaled": "What scales it by itself sets that number: look why, and at its bounds.",
     "quota_exceeded": "Raise the quota of the namespace, or remove what uses it up; the refusal names the resource.",
@@ -91,6 +94,7 @@ class ServiceFindings:
     :param replicas: the number of pods that is known to have worked; None when nobody has written it down.
     :param scaled_by: who sets the number of pods by itself right now; empty for nobody.
     :param selector: a known selector that fits the pods; empty when there is none.
+    :param kind: of the service, as the inventory has it.
     :param cut_off: by what key it is cut off on purpose; empty when it is not.
     """
 
@@ -107,6 +111,7 @@ class ServiceFindings:
     scaled_by: str = ""
     selector: str = ""
     cut_off: str = ""
+    kind: str = "service"
 
 
 _Finding = tuple[str, float, list[str]]
@@ -133,7 +138,7 @@ def judge(found: ServiceFindings, now: float) -> dict[str, t.Any]:
     cause, confidence, evidence = _cause(found, now)
     treatment = TREATMENTS.get(cause, "person")
     next_step = _NEXT_STEPS.get(cause, _NEXT_STEPS["inconclusive"]) if treatment == "person" else ""
-    if lacking := _lacking(found, treatment):
+    if lacking := _lacking(found, cause, treatment):
         treatment, next_step = "person", _NEXT_STEPS[lacking]
     look = found.workload
     return {
@@ -157,10 +162,12 @@ def judge(found: ServiceFindings, now: float) -> dict[str, t.Any]:
     }
 
 
-def _lacking(found: ServiceFindings, treatment: str) -> str:
+def _lacking(found: ServiceFindings, cause: str, treatment: str) -> str:
     """What a treatment needs and is not there, as a key of the next steps; empty when it can be carried out."""
     if treatment == "rollback" and not found.earlier:
         return "no_earlier_revision"
+    if treatment == "rollback" and found.kind == "database" and cause != "image_unavailable":
+        return "files_of_a_database"
     if treatment == "route" and (found.route is None or not found.selector):
         return "no_route"
     if treatment == "scale":

@@ -98,6 +98,7 @@ class WorkloadSeen:
             scaled_by=self.replicas.owner if self.replicas is not None else "",
             selector=route.text if route is not None else "",
             cut_off=self.cut_off,
+            kind=service.kind,
         )
 
 
@@ -106,7 +107,9 @@ class KubernetesInquiry:
 
     def __init__(self, services: Mapping[str, Service]) -> None:
         platforms = {name: service.require_kubernetes() for name, service in services.items()}
-        self._work = ForkedWork("the look at Kubernetes", lambda: _look(platforms), _LOOK_SECONDS + _AROUND_SECONDS)
+        self._work = ForkedWork(
+            "the look at Kubernetes", lambda: look_at_platforms(platforms), _LOOK_SECONDS + _AROUND_SECONDS
+        )
 
     def answers(self) -> dict[str, WorkloadSeen]:
         """Wait for all, by target.
@@ -120,7 +123,11 @@ class KubernetesInquiry:
         self._work.end()
 
 
-def _look(platforms: Mapping[str, KubernetesPlatform]) -> dict[str, WorkloadSeen]:
+def look_at_platforms(platforms: Mapping[str, KubernetesPlatform]) -> dict[str, WorkloadSeen]:
+    """What is seen of some services, in this process.
+
+    :raises CodeblueError: an API server cannot be asked.
+    """
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_access import ClusterAccess
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_client import (
         CONTROLLER_REVISIONS,

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import time
 import typing as t
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from ansible_collections.codeblue.recovery.plugins.module_utils._errors import Refused
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError, Refused
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_runner import run_checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import plan_checks
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes import VERSION_KIND
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._patience import patience
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._reconciler_gate import PREFIX
@@ -40,6 +41,10 @@ _PAUSE = 0.1
 _RENEW_SECONDS = 10.0
 
 
+class NotProven(CodeblueError):
+    """What was done did not make the service work."""
+
+
 class KubernetesStepAction(StepAction):
     """Base of these actions. `act` calls `connect` first."""
 
@@ -62,6 +67,14 @@ class KubernetesStepAction(StepAction):
         steps = run.store.steps(run.run_id)
         return any((each.target, each.stage, each.action) == (run.target, self.STAGE, action) for each in steps)
 
+    def kept(self, action: str) -> dict[str, t.Any] | None:
+        """The result of a step that an earlier attempt of this run has finished; None when it has not."""
+        run = self.open_run()
+        for each in run.store.steps(run.run_id):
+            if (each.target, each.stage, each.action, each.state) == (run.target, self.STAGE, action, "done"):
+                return dict(each.result or {})
+        return None
+
     def proven(self, kind: str) -> list[str]:
         """What earlier runs have seen working, the latest first; nothing when the store is lost."""
         try:
@@ -69,6 +82,15 @@ class KubernetesStepAction(StepAction):
             return store.proven_versions(self.target, kind) if store is not None else []
         except StoreUnavailable:
             return []
+
+    def marked(self) -> set[str]:
+        """Versions of the workload that are marked bad."""
+        if self.check_mode:
+            try:
+                return {each.version for each in open_store().bad_versions(self.target, VERSION_KIND)}
+            except StoreUnavailable:
+                return set()
+        return {each.version for each in self.open_run().store.bad_versions(self.target, VERSION_KIND)}
 
     # -- who else keeps it -------------------------------------------------------------------------------------
 
@@ -110,6 +132,22 @@ class KubernetesStepAction(StepAction):
         run.store.record(run.run_id, "note", {"target": run.target, "text": f"due afterwards {line}"[:1000]})
 
     # -- proving -----------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def proved(work: Callable[[], t.Any], when_unhealthy: str) -> str:
+        """Carry out a proof.
+
+        :param when_unhealthy: `fail`, or `report` for who looks again.
+        :returns: what was not proven, empty when everything was.
+        :raises NotProven: it was not, and that is to fail.
+        """
+        try:
+            work()
+        except NotProven as error:
+            if when_unhealthy == "fail":
+                raise
+            return error.message
+        return ""
 
     def until_healthy(self, service: Service, given: float | None) -> str:
         """Wait until the checks of the service pass; what still fails in the end, empty when nothing does."""

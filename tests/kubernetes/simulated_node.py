@@ -4,6 +4,7 @@
 - `…:crash`: the process ends over and over
 - `…:unready`: it runs and never becomes ready
 - `…:needs-NAME`: it becomes ready if the Secret NAME is there when its pod is seen first, else it waits for it
+- `…:behind-NAME`: the process ends over and over when it was started while the Service NAME had no ready pod
 - anything else: it becomes ready at once
 
 Pods are real objects that real controllers made; only what a kubelet would write is written here.
@@ -95,6 +96,8 @@ class SimulatedNode:
 
     def _status(self, pod: dict[str, t.Any]) -> dict[str, t.Any]:
         tag = str(pod["spec"]["containers"][0]["image"]).rpartition(":")[2]
+        if tag.startswith("behind-") and not self._answers(pod["metadata"]["namespace"], tag.removeprefix("behind-")):
+            tag = "crash"
         lacks = tag.startswith("needs-") and not self._is_there(
             pod["metadata"]["namespace"], tag.removeprefix("needs-")
         )
@@ -117,6 +120,13 @@ class SimulatedNode:
 
     def _is_there(self, namespace: str, secret: str) -> bool:
         return self._call("GET", f"/api/v1/namespaces/{namespace}/secrets/{secret}").get("kind") == "Secret"
+
+    def _answers(self, namespace: str, service: str) -> bool:
+        """Whether a Service leads to a pod that is ready."""
+        labels = f"labelSelector=kubernetes.io%2Fservice-name%3D{service}"
+        found = self._call("GET", f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices?{labels}")
+        endpoints = [each for part in found["items"] for each in part.get("endpoints") or ()]
+        return any(each["conditions"].get("ready") for each in endpoints)
 
     def _call(self, method: str, path: str, body: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         answer = self._answer(method, path, body)

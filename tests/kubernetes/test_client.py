@@ -24,7 +24,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_erro
     Forbidden,
     NotFound,
 )
-from cluster import Namespace
+from cluster import Cluster, Namespace
 
 pytestmark = pytest.mark.kubernetes
 CONFIG_MAPS = Resource("", "v1", "configmaps")
@@ -133,3 +133,10 @@ def test_what_is_wrong_with_a_kubeconfig_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="broken: cannot be used") as caught:
         ClusterAccess(str(tmp_path / "broken")).connect()
     assert "\n" not in str(caught.value)
+
+
+def test_many_checks_load_the_credentials_at_once(cluster: Cluster) -> None:
+    access = ClusterAccess(str(cluster.kubeconfig))
+    with ThreadPoolExecutor(16) as threads:
+        for each in [threads.submit(access.connect) for _number in range(64)]:
+            assert each.result().configuration.host

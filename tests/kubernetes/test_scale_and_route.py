@@ -47,7 +47,7 @@ def test_a_login_that_was_scaled_away_comes_back(cluster: Cluster, namespace: Na
     code, lines = site.codeblue("run")
     assert code == 0 and lines[-1]["outcome"] == "recovered", lines[-1]
     namespace.until_pods("login", {"3.8": [True, True]})
-    assert site.steps("login") == [("choose", "ok"), ("scale", "ok"), ("prove_scale", "ok")]
+    assert site.steps("login") == [("decide_1", "ok"), ("choose", "ok"), ("scale", "ok"), ("prove_scale", "ok")]
     print(f"first change after {lines[-1]['first_action_seconds']} s of {lines[-1]['seconds']} s")
     # The next time the number is known by what this run proved.
     scale(namespace, 0)
@@ -85,7 +85,7 @@ def test_a_selector_that_something_was_merged_into_is_replaced(
     code, lines = site.codeblue("run")
     assert code == 0 and lines[-1]["outcome"] == "recovered", lines[-1]
     assert selector(namespace) == {"app": "login"}
-    assert site.steps("login") == [("choose", "ok"), ("select", "ok"), ("prove_select", "ok")]
+    assert site.steps("login") == [("decide_1", "ok"), ("choose", "ok"), ("select", "ok"), ("prove_select", "ok")]
     undo = site.decision("select")["undo"]
     patch = json.loads(undo.split("-p ")[1].strip("'"))
     namespace.client.patch(SERVICES, "login", namespace.name, patch)

@@ -167,3 +167,10 @@ def test_what_is_not_known_is_for_a_person(case: str, change: dict[str, t.Any], 
 def test_an_autoscaler_that_has_few_pods_is_not_overruled() -> None:
     found = dataclasses.replace(CASES["fewer than needed"][1], scaled_by="HorizontalPodAutoscaler records")
     assert judge(found, NOW)["cause"] == "way_lost"
+
+
+def test_a_version_of_a_database_that_ran_is_for_a_person() -> None:
+    judged = judge(dataclasses.replace(CASES["crash after a rollout"][1], kind="database"), NOW)
+    assert judged["treatment"] == "person" and "may have written its files" in judged["next_step"]
+    judged = judge(dataclasses.replace(CASES["no image"][1], kind="database"), NOW)
+    assert judged["treatment"] == "rollback"
