@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_runner import run_checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import plan_checks
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes import judge
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes import RESTORE_OBJECTS, judge
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_inquiry import look_at_platforms
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_step import MISSING, KubernetesStepAction
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
@@ -29,10 +29,18 @@ except ImportError as error:
 
 _CALL_SECONDS = 120.0
 _PAUSE = 0.2
+_ROUTED_SECONDS = 5.0
 _RESTART = "restart"
 # Of pods that began while what they depend on was away, none of these says anything about their version.
 _MAY_BE_THE_DEPENDENCY = ("release_crashing", "release_failing", "inconclusive")
-_ACTIONS = {"rollback": "kubernetes_rollback", "scale": "kubernetes_scale", "route": "kubernetes_route"}
+_ACTIONS = {
+    "rollback": "kubernetes_rollback",
+    "scale": "kubernetes_scale",
+    "route": "kubernetes_route",
+    RESTORE_OBJECTS: "kubernetes_restore",
+}
+# These say that they did not help, and leave it to the next look.
+_REPORTING = ("kubernetes_scale", "kubernetes_route")
 
 
 class ActionModule(KubernetesStepAction):
@@ -44,6 +52,7 @@ class ActionModule(KubernetesStepAction):
         "most": {"type": "int", "default": 4},
         "rollout_within": {"type": "float", "default": 300.0},
         "healthy_within": {"type": "float"},
+        "snapshot_identity": {"type": "path"},
     }
 
     def act(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -160,12 +169,16 @@ class ActionModule(KubernetesStepAction):
         :raises CodeblueError: it failed.
         """
         name = _ACTIONS[found["treatment"]]
-        given = {"reason": found["evidence"][:200], "healthy_within": arguments["healthy_within"]}
-        if name != "kubernetes_rollback":
+        given: dict[str, t.Any] = {"healthy_within": arguments["healthy_within"]}
+        if name == "kubernetes_restore":
+            given["identity"] = arguments["snapshot_identity"]
+        else:
+            given["reason"] = found["evidence"][:200]
+        if name in _REPORTING:
             given["when_unhealthy"] = "report"
         if name == "kubernetes_route":
             # Pods may have to come back first; then nobody waits for addresses.
-            given["routed_within"] = 5.0
+            given["routed_within"] = _ROUTED_SECONDS
         else:
             given["rollout_within"] = arguments["rollout_within"]
         task = self._task.copy()

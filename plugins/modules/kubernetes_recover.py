@@ -14,8 +14,8 @@ description:
   - Looks at a workload, its Service and what it depends on, treats what is wrong, and looks again, until everything
     works or only a person can go on.
   - A Service that leads nowhere comes first, for no version proves itself by it; then what the pods say. The treatments
-    are those of M(codeblue.recovery.kubernetes_route), M(codeblue.recovery.kubernetes_scale) and
-    M(codeblue.recovery.kubernetes_rollback), each with its own steps.
+    are those of M(codeblue.recovery.kubernetes_route), M(codeblue.recovery.kubernetes_scale),
+    M(codeblue.recovery.kubernetes_rollback) and M(codeblue.recovery.kubernetes_restore), each with its own steps.
   - Waits for what the service depends on before it judges. Pods that began while that was away are made anew once,
     before their version is suspected.
   - No treatment is carried out twice. A resumed run goes on with what was decided.
@@ -33,6 +33,9 @@ options:
       - Seconds that the checks of the service get after each treatment, and those of what it depends on before the
         first. 30 of their intervals when it is left out.
     type: float
+  snapshot_identity:
+    description: Path of the age identity file on the controller that reads a snapshot, where objects are missing.
+    type: path
 attributes:
   check_mode:
     support: full
@@ -92,6 +95,7 @@ def main() -> None:
             "most": {"type": "int", "default": 4},
             "rollout_within": {"type": "float", "default": 300.0},
             "healthy_within": {"type": "float"},
+            "snapshot_identity": {"type": "path"},
         }
     )
 

@@ -64,7 +64,7 @@ _NEXT_STEPS: Mapping[str, str] = {
     "configuration_missing": "Make again what is missing, from where it is kept; the pods then start.",
     "workload_missing": "Make the workload again from its manifest, or name the right one in codeblue_kubernetes.",
     "cut_off": "Somebody put it into quarantine: ask who, then codeblue run release_service.",
-    "no_route": "Make the Service again, or give it a selector that the pods' labels fit: kubectl edit service.",
+    "no_route": "Give the Service a selector that the pods' labels fit: kubectl edit service.",
     "no_number": "Nobody wrote down how many pods it had: kubectl scale, and say it in codeblue_kubernetes.replicas.",
     "files_of_a_database": (
         "Its newer version ran and may have written its files: read its log, then roll back by hand or restore."
@@ -138,6 +138,9 @@ def judge(found: ServiceFindings, now: float) -> dict[str, t.Any]:
     cause, confidence, evidence = _cause(found, now)
     treatment = TREATMENTS.get(cause, "person")
     next_step = _NEXT_STEPS.get(cause, _NEXT_STEPS["inconclusive"]) if treatment == "person" else ""
+    if cause == "traffic_misrouted" and found.route is None:
+        # A selector alone makes no Service.
+        treatment = RESTORE_OBJECTS
     if lacking := _lacking(found, cause, treatment):
         treatment, next_step = "person", _NEXT_STEPS[lacking]
     look = found.workload
@@ -168,7 +171,7 @@ def _lacking(found: ServiceFindings, cause: str, treatment: str) -> str:
         return "no_earlier_revision"
     if treatment == "rollback" and found.kind == "database" and cause != "image_unavailable":
         return "files_of_a_database"
-    if treatment == "route" and (found.route is None or not found.selector):
+    if treatment == "route" and not found.selector:
         return "no_route"
     if treatment == "scale":
         if found.workload is not None and found.workload.kind == "DaemonSet":

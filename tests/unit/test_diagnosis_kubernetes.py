@@ -10,6 +10,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import C
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes import (
     CAUSES,
     RECENT_SECONDS,
+    RESTORE_OBJECTS,
     TREATMENTS,
     ServiceFindings,
     judge,
@@ -135,7 +136,7 @@ CASES: dict[str, tuple[str, ServiceFindings]] = {
 def test_cause(cause: str, found: ServiceFindings) -> None:
     judged = judge(found, NOW)
     assert judged["cause"] == cause, judged
-    assert judged["treatment"] == ("person" if found.route is None else TREATMENTS.get(cause, "person"))
+    assert judged["treatment"] == (RESTORE_OBJECTS if found.route is None else TREATMENTS.get(cause, "person"))
     assert judged["evidence"] and all(isinstance(line, str) and line for line in judged["evidence"])
     assert bool(judged["next_step"]) == (judged["treatment"] == "person")
 
@@ -156,7 +157,7 @@ def test_nothing_is_rolled_back_without_an_earlier_revision() -> None:
     [
         ("no replicas", {"replicas": None}, "Nobody wrote down"),
         ("no replicas", {"scaled_by": "ScaledObject ai"}, "sets that number"),
-        ("selector", {"selector": ""}, "Make the Service again"),
+        ("selector", {"selector": ""}, "Give the Service"),
     ],
 )
 def test_what_is_not_known_is_for_a_person(case: str, change: dict[str, t.Any], said: str) -> None:
