@@ -37,11 +37,6 @@ os.register_at_fork(after_in_child=_unlock)
 _HINT = "look at codeblue_kubernetes.kubeconfig and .context, or set KUBECONFIG"
 
 
-# The official client keeps keys in temporary files of the whole process while it loads them. Checks of several
-# workloads load at once, and one would remove the files of another.
-_LOADING = threading.Lock()
-
-
 @dataclass(frozen=True)
 class ClusterAccess:
     """Which account of which cluster.
@@ -75,10 +70,6 @@ class ClusterAccess:
         settings = official.Configuration()
         file = self.file
         where = file or "the service account of this pod"
-        with _LOADING:
-            return self._connect(file, where, settings)
-
-    def _connect(self, file: str | None, where: str, settings: t.Any) -> t.Any:
         try:
             if file is None:
                 official_config.load_incluster_config(client_configuration=settings)
