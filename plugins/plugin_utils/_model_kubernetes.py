@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 
@@ -39,6 +40,7 @@ class KubernetesPlatform:
         or the file in the home directory.
     :param context: of the kubeconfig; None for its current one.
     :param replicas: how many pods it is to have when nothing later is known; None when the inventory does not say.
+    :param management: networks of operators, which may come in while the service is in quarantine.
     """
 
     namespace: str
@@ -47,6 +49,7 @@ class KubernetesPlatform:
     kubeconfig: str | None = None
     context: str | None = None
     replicas: int | None = None
+    management: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.workload} in namespace {self.namespace}"
@@ -61,6 +64,7 @@ def read_kubernetes(values: TypedMapping) -> KubernetesPlatform:
         kubeconfig=_kubeconfig(values),
         context=values.optional_text("context"),
         replicas=values.integer("replicas", default=0, least=1) or None,
+        management=_networks(values, "management"),
     )
     values.finish()
     return platform
@@ -95,3 +99,13 @@ def _kubeconfig(values: TypedMapping) -> str | None:
     if path is not None and not path.startswith("/"):
         values.problem("kubeconfig", f"{quote(path)} is no absolute path")
     return path
+
+
+def _networks(values: TypedMapping, key: str) -> tuple[str, ...]:
+    found = values.texts(key)
+    for position, text in enumerate(found):
+        try:
+            ipaddress.ip_network(text)
+        except ValueError:
+            values.problem(f"{key}[{position}]", f"{quote(text)} is no network, write 10.1.0.0/16")
+    return found
