@@ -7,6 +7,8 @@
 - `…:behind-NAME`: the process ends over and over when it was started while the Service NAME had no ready pod
 - anything else: it becomes ready at once
 
+A pod that refers to a Secret or ConfigMap, or to a key of one, that is not there when it is seen first waits for it.
+
 Pods are real objects that real controllers made; only what a kubelet would write is written here.
 """
 
@@ -20,6 +22,7 @@ from pathlib import Path
 
 import urllib3
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_access import ClusterAccess
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_look import wanted_references
 
 NODE = "simulated-0"
 _CAPACITY = {"cpu": "32", "memory": "64Gi", "pods": "250"}
@@ -98,8 +101,8 @@ class SimulatedNode:
         tag = str(pod["spec"]["containers"][0]["image"]).rpartition(":")[2]
         if tag.startswith("behind-") and not self._answers(pod["metadata"]["namespace"], tag.removeprefix("behind-")):
             tag = "crash"
-        lacks = tag.startswith("needs-") and not self._is_there(
-            pod["metadata"]["namespace"], tag.removeprefix("needs-")
+        lacks = self._lacks(pod) or (
+            tag.startswith("needs-") and not self._is_there(pod["metadata"]["namespace"], tag.removeprefix("needs-"))
         )
         ready = tag not in ("bad", "crash", "unready") and not lacks
         address = self._addresses.setdefault(pod["metadata"]["uid"], f"10.244.0.{len(self._addresses) % 250 + 1}")
@@ -117,6 +120,18 @@ class SimulatedNode:
                 _container(each, "lacks" if lacks else tag, ready) for each in pod["spec"]["containers"]
             ],
         }
+
+    def _lacks(self, pod: dict[str, t.Any]) -> bool:
+        """Something that its containers or volumes want is not there."""
+        for each in wanted_references({"spec": {"template": {"spec": pod["spec"]}}}):
+            if each.name == "kube-root-ca.crt":
+                # Every pod mounts it; its controller makes it a moment after the namespace.
+                continue
+            plural = {"Secret": "secrets", "ConfigMap": "configmaps"}[each.kind]
+            found = self._call("GET", f"/api/v1/namespaces/{pod['metadata']['namespace']}/{plural}/{each.name}")
+            if found.get("kind") != each.kind or (each.key is not None and each.key not in (found.get("data") or {})):
+                return True
+        return False
 
     def _is_there(self, namespace: str, secret: str) -> bool:
         return self._call("GET", f"/api/v1/namespaces/{namespace}/secrets/{secret}").get("kind") == "Secret"

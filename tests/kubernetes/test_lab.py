@@ -13,6 +13,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_clie
 )
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_errors import NotFound
 from cluster import LAB_LABEL, Cluster, mark_as_lab
+from codeblue.lab.kubernetes.cluster import NODES
 from codeblue.lab.kubernetes.faults import cluster_faults
 from lab_command import LabCommand
 
@@ -63,6 +64,19 @@ def test_up_break_heal_down(cluster: Cluster, lab: LabCommand) -> None:
     with pytest.raises(NotFound):
         cluster.client().get(NAMESPACES, lab.namespace)
     assert not lab.directory.exists()
+
+
+@pytest.mark.parametrize("fault", ["auth_quota_hit", "auth_nodes_drained", "auth_pods_lost"])
+def test_what_a_fault_does_beside_objects_is_healed(cluster: Cluster, lab: LabCommand, fault: str) -> None:
+    lab("lab", "up", "--namespace", lab.namespace)
+    code, said = lab("lab", "break", fault)
+    assert code == 0, said
+    code, said = lab("lab", "heal")
+    assert code == 0, said
+    _code, said = lab("lab", "status")
+    assert said[0]["changed"] == [] and said[0]["services"]["auth"].startswith("2 of 2")
+    nodes = cluster.client().list_all(NODES)
+    assert not [each["metadata"]["name"] for each in nodes if each["spec"].get("unschedulable")]
 
 
 def test_only_a_cluster_that_is_marked_is_filled(cluster: Cluster, lab: LabCommand) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import load_card
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_look import wanted_references
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import load_services
+from codeblue.lab.faults import all_faults
 from codeblue.lab.kubernetes.cluster import has_kubelets
 from codeblue.lab.kubernetes.faults import cluster_faults
 from codeblue.lab.kubernetes.inventory import inventory
@@ -18,6 +19,7 @@ from codeblue.lab.kubernetes.manifests import MADE_BY, SERVICE_NAMES, read_manif
 from codeblue.lab.kubernetes.objects import differences, digest
 from codeblue.lab.kubernetes.parts import ClusterParts
 from codeblue.lab.kubernetes.state import KubernetesLabState
+from codeblue.lab.secrets import make_identity
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,6 +48,7 @@ def test_every_object_is_marked_and_has_what_it_refers_to() -> None:
 
 
 def test_secrets_are_made_once_and_are_for_nobody_else(tmp_path: Path) -> None:
+    make_identity(KubernetesLayout(tmp_path))
     first, second = parts(tmp_path), parts(tmp_path)
     assert [each.body for each in first.manifests] == [each.body for each in second.manifests]
     files = list((tmp_path / "secrets").iterdir())
@@ -55,6 +58,7 @@ def test_secrets_are_made_once_and_are_for_nobody_else(tmp_path: Path) -> None:
 
 
 def test_its_inventory_is_one(tmp_path: Path) -> None:
+    make_identity(KubernetesLayout(tmp_path))
     found = inventory(parts(tmp_path))["all"]
     groups = found["children"]["codeblue_services"]["children"]
     hosts = {name: {**found["vars"], **each} for group in groups.values() for name, each in group["hosts"].items()}
@@ -66,6 +70,7 @@ def test_its_inventory_is_one(tmp_path: Path) -> None:
 
 
 def test_a_fault_names_a_runbook_that_is_there_and_services_of_the_clinic() -> None:
+    assert not set(cluster_faults()) & set(all_faults()), "their names are told apart in the history"
     cards = {path.parent.name: load_card(path) for path in ROOT.glob("runbooks/*/runbook.yml")}
     for fault in cluster_faults().values():
         assert set(fault.hits) <= set(SERVICE_NAMES)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
+
 from codeblue.drill.result import DATABASE_CONTENTS, TRAFFIC
 from codeblue.drill.site import DrillFault, Site, Witness
 from codeblue.lab.injection import Injection
@@ -36,6 +38,20 @@ class ClusterClinic(Site):
         from codeblue.drill.workload_witness import WorkloadWitness
 
         return WorkloadWitness(self.services, cluster_faults()[fault].hits, self._real)
+
+    def prepare(self, fault: str) -> str | None:
+        from codeblue.drill.preparation import take_snapshot
+
+        services = cluster_faults()[fault].needs_snapshot
+        return take_snapshot(self.inventory_path, services) if services else None
+
+    def lose_a_part(self) -> str | None:
+        lost = self._parts.delete_one_pod_each()
+        return f"{len(lost)} pods, one of each workload; others come by themselves"
+
+    def wait_whole(self) -> None:
+        if left := self._parts.wait_complete():
+            raise CodeblueError(f"a pod that was lost does not come back by itself: {left[0]}")
 
     def break_(self, fault: str) -> Injection:
         return self.lab.break_(fault)

@@ -104,13 +104,17 @@ class Conductor:
     def _control(self, result: DrillResult, witness: Witness, observer: Observer) -> None:
         """The healthy clinic must look healthy, or whatever is measured afterwards means nothing."""
         began = time.monotonic()
+        lost = self._site.lose_a_part()
         found = survey(self._cards, self._site.services)
         time.sleep(max(0.0, began + _CONTROL_SECONDS - time.monotonic()))
+        self._site.wait_whole()
         looks, complaints = witness.so_far()
         # What people's requests came to meanwhile has to be silent too.
         called_for = [*found.called_for, *observer.survey(time.time()).called_for]
         result.control_fired = list(dict.fromkeys(each.runbook for each in called_for))
         result.control_silent = not called_for and not complaints
+        if lost:
+            self._say("lost", lost)
         if result.control_silent:
             text = f"silent: {found.checks} checks for {len(self._cards)} cards and {looks} probes, nothing fails"
         else:

@@ -148,6 +148,19 @@ class Site(ABC):
         """Make what a fault needs to have been made before it, as the schedule would; in words, None for nothing."""
         return None
 
+    def lose_a_part(self) -> str | None:
+        """Take something away that comes back by itself, for the control: no criterion may fire for it.
+
+        :returns: in words; None where there is nothing of that kind.
+        """
+        return None
+
+    def wait_whole(self) -> None:  # noqa: B027 (most have nothing to wait for)
+        """Wait until that is back.
+
+        :raises CodeblueError: it does not come back by itself.
+        """
+
     def watched(self, card: Card) -> dict[str, Service]:
         """What a run of the runbook looks at: its targets, and the services that need one of them."""
         targets = [name for name, service in self.services.items() if not card.kinds or service.kind in card.kinds]

@@ -97,7 +97,7 @@ class WorkloadWitness:
             result.rto_seconds = away_seconds(seen)
         if missed := untouched(self._hits, seen):
             result.problems.append(f"the fault did not take {', '.join(missed)} away: nothing was proven")
-        what = "away" if self._real else "without a ready pod"
+        what = "away" if self._real else "workload check failing"
         return f"{what}: {away_text(result) or 'nothing'}"
 
     def _of(self, samples: list[Sample], injection: Injection) -> Measurement:

@@ -20,6 +20,7 @@ class ClusterFault(ABC):
     :param hits: services of the inventory that it takes away.
     :param runbook: which one has to mend it; None for one that mends itself, or that is for a person.
     :param rto_target: seconds until the workload is back that a drill allows; None for the card's.
+    :param needs_snapshot: services of which a drill has a snapshot taken first.
     """
 
     name: str
@@ -27,6 +28,7 @@ class ClusterFault(ABC):
     hits: tuple[str, ...]
     runbook: str | None = None
     rto_target: float | None = None
+    needs_snapshot: tuple[str, ...] = ()
     # Nothing that a fault does here reaches the contents of the database.
     rpo_target: t.ClassVar[float] = 0.0
 
@@ -47,9 +49,11 @@ class ClusterFault(ABC):
 
 def cluster_faults() -> dict[str, ClusterFault]:
     """Every fault by name, in the order of the table in the documentation."""
+    from codeblue.lab.kubernetes.object_faults import OBJECT_FAULTS
+    from codeblue.lab.kubernetes.place_faults import PLACE_FAULTS
     from codeblue.lab.kubernetes.release_faults import RELEASE_FAULTS
 
-    return {fault.name: fault for fault in RELEASE_FAULTS}
+    return {fault.name: fault for fault in (*RELEASE_FAULTS, *OBJECT_FAULTS, *PLACE_FAULTS)}
 
 
 def inject(parts: ClusterParts, name: str) -> Injection:

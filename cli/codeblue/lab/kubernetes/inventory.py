@@ -36,7 +36,14 @@ def inventory(parts: ClusterParts) -> dict[str, t.Any]:
     groups: dict[str, t.Any] = {}
     for name, (group, kind, tier, needs, rto) in _SERVICES.items():
         groups[group] = {"hosts": {name: _service(parts, name, kind, tier, needs, rto)}}
-    shared = {"codeblue_environment": "lab", "ansible_connection": "local"}
+    recipient = parts.layout.recipients.read_text(encoding="utf-8").strip()
+    shared = {
+        "codeblue_environment": "lab",
+        "ansible_connection": "local",
+        "codeblue_snapshot_recipients": [recipient],
+        "codeblue_evidence_recipients": [recipient],
+        "codeblue_snapshot_identity": str(parts.layout.identity),
+    }
     return {"all": {"vars": shared, "children": {"codeblue_services": {"children": groups}}}}
 
 
@@ -47,6 +54,7 @@ def _service(parts: ClusterParts, name: str, kind: str, tier: int, needs: list[s
         "namespace": parts.namespace,
         workload.kind.lower(): workload.name,
         "service": SERVICE_NAMES[name],
+        "replicas": workload.body["spec"]["replicas"],
     }
     for key, value in (("kubeconfig", parts.state.kubeconfig), ("context", parts.state.context)):
         if value is not None:

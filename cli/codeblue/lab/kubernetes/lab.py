@@ -25,6 +25,7 @@ from codeblue.lab.kubernetes.state import KubernetesLabState
 from codeblue.lab.kubernetes.status import KubernetesLabStatus, look
 from codeblue.lab.lab import UpResult
 from codeblue.lab.processes import interruptions_as_exceptions
+from codeblue.lab.secrets import make_identity
 from codeblue.lab.state import exclusive
 
 DEFAULT_IMAGE = "clinic"
@@ -214,6 +215,7 @@ class KubernetesLab:
     def _fill(self, parts: ClusterParts) -> None:
         state, client = parts.state, parts.client
         make_directory(self.layout.faults, 0o700)
+        make_identity(self.layout)
         labels = {MADE_BY[0]: MADE_BY[1]}
         made = client.create(
             NAMESPACES,

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from functools import cached_property
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_http import Finding
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_workload import look_at
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import WorkloadCheck
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_client import (
     PODS,
     WORKLOAD_RESOURCES,
@@ -30,6 +33,7 @@ _POLL_SECONDS = 0.1
 # An image that has to be pulled first takes as long as it takes; nothing waits for longer.
 READY_SECONDS = 120.0
 _STRIKE_SECONDS = 60.0
+_CHECK_SECONDS = 5.0
 
 
 class ClusterParts:
@@ -83,14 +87,24 @@ class ClusterParts:
         for pod in self.pods(name):
             self._delete_pod(pod)
 
+    def delete_one_pod_each(self) -> list[str]:
+        """Delete one pod of each workload, as a node that goes does; returns their names."""
+        doomed = [self.pods(each.name)[:1] for each in self.manifests if each.kind in WORKLOAD_RESOURCES]
+        for pod in (pod for pods in doomed for pod in pods):
+            self._delete_pod(pod)
+        return [str(pod["metadata"]["name"]) for pods in doomed for pod in pods]
+
     def delete_stuck_pods(self) -> None:
-        """Delete pods of StatefulSets that do not serve: the controller keeps broken ones, also of an old template."""
+        """Delete pods that do not serve, for others to be made at once.
+
+        A StatefulSet keeps broken ones, also of an old template; a kubelet looks for what was missing, or for an image,
+        after minutes only.
+        """
         for manifest in self.manifests:
-            if manifest.kind != "StatefulSet":
-                continue
-            for pod in self.pods(manifest.name):
-                if not is_ready(pod):
-                    self._delete_pod(pod)
+            if manifest.kind in WORKLOAD_RESOURCES:
+                for pod in self.pods(manifest.name):
+                    if not is_ready(pod):
+                        self._delete_pod(pod)
 
     def wait_account(self, seconds: float) -> None:
         """Wait until pods can be made in a new namespace.
@@ -113,19 +127,34 @@ class ClusterParts:
         """Wait until every workload is complete; what is not after that time."""
         return self._wait(self.incomplete, seconds)
 
-    def wait_away(self, service: str) -> None:
-        """Wait until no pod of a service is ready: its damage is done.
+    def wait_away(self, *services: str) -> None:
+        """Wait until the workload checks of services fail: the damage is done.
 
-        :raises CodeblueError: pods of it serve on.
+        :raises CodeblueError: one of them works on.
         """
-        manifest = self.workload_of(service)
 
-        def serving() -> list[str]:
-            _desired, ready = desired_and_ready(manifest.kind, self.get(manifest.kind, manifest.name))
-            return [f"{ready} pods of {manifest.key} serve on"] if ready else []
+        def working() -> list[str]:
+            return [f"{name} works on" for name in services if self.check(name).error_class is None]
 
-        if left := self._wait(serving, _STRIKE_SECONDS):
+        if left := self._wait(working, _STRIKE_SECONDS):
             raise CodeblueError(f"the fault does not strike: {left[0]}", "codeblue lab heal --platform kubernetes")
+
+    def check(self, service: str) -> Finding:
+        """What its own check says of the workload and the Service of a service."""
+        workload = self.workload_of(service)
+        return look_at(
+            WorkloadCheck(
+                id="workload",
+                timeout=_CHECK_SECONDS,
+                max_response=None,
+                namespace=self.namespace,
+                kind=workload.kind,
+                name=workload.name,
+                service=SERVICE_NAMES[service],
+                kubeconfig=self.state.kubeconfig,
+                context=self.state.context,
+            )
+        )
 
     def _incomplete(self, manifest: Manifest) -> list[str]:
         try:

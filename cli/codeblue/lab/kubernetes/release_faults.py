@@ -27,8 +27,7 @@ class BadRelease(ClusterFault):
             workload = parts.workload_of(service)
             image = str(workload.body["spec"]["template"]["spec"]["containers"][0]["image"])
             parts.patch(workload.kind, workload.name, _IMAGE, f"{image.rpartition(':')[0]}:{self.tag}")
-        for service in self.hits:
-            parts.wait_away(service)
+        parts.wait_away(*self.hits)
         return injection
 
 
@@ -39,7 +38,7 @@ RELEASE_FAULTS: tuple[ClusterFault, ...] = (
         ("auth",),
         _LOGIN,
         60.0,
-        "bad",
+        tag="bad",
     ),
     BadRelease(
         "auth_release_crashing",
@@ -47,7 +46,7 @@ RELEASE_FAULTS: tuple[ClusterFault, ...] = (
         ("auth",),
         _LOGIN,
         60.0,
-        "crash",
+        tag="crash",
     ),
     BadRelease(
         "auth_release_unready",
@@ -55,6 +54,6 @@ RELEASE_FAULTS: tuple[ClusterFault, ...] = (
         ("auth",),
         _LOGIN,
         60.0,
-        "unready",
+        tag="unready",
     ),
 )
