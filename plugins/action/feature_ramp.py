@@ -16,8 +16,8 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._feature_changes
     feature_of,
     flag_changes,
 )
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._flag_action import FlagAction
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._health_gate import HealthGate, ramp_for
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineCall
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_features import Feature
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._ramp import (
@@ -28,14 +28,13 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._ramp import (
     read_steps,
     share_at,
 )
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Change, StepAction
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Change
 
 _BACK = "back_to_off"
 _SETTLE = 0.1
-_SECONDS = 15.0
 
 
-class ActionModule(StepAction):
+class ActionModule(FlagAction):
     """See plugins/modules/feature_ramp.py."""
 
     STAGE = "ramp"
@@ -49,6 +48,7 @@ class ActionModule(StepAction):
 
     def act(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
         service = self.service()
+        self.ready_for(service)
         feature = feature_of(service, arguments["feature"])
         ramp = ramp_for(service, read_steps(arguments["steps"]), parse_duration(arguments["hold"], "hold"))
         normal = _normal(arguments["normal"])
@@ -63,7 +63,7 @@ class ActionModule(StepAction):
         states = {percent: state for percent, state in states.items() if state.percent > before.percent}
         if self.check_mode:
             first, state = next(iter(states.items()))
-            planned = self.changes(flag_changes(service, feature, state, f"to_{first}", "", settle=0.0))
+            planned = self.switch_flags(flag_changes(service, feature, state, f"to_{first}", "", settle=0.0))
             shares = ", ".join(f"{state.percent:g} %" for state in states.values())
             return _result(any(each.checked().result["changed"] for each in planned), [], f"would give {shares}")
         self._refuse_after_failure(feature)
@@ -76,20 +76,20 @@ class ActionModule(StepAction):
         for percent, state in states.items():
             try:
                 wanted = flag_changes(service, feature, state, f"to_{percent}", "traffic back", before, _SETTLE)
-                changed |= self._changed(percent, wanted)
+                changed |= self._set_share(percent, wanted)
                 held.append(self._held(feature, ramp, percent, gate))
             except GateClosed as closed:
                 self._back(service, feature, closed)
             before = state
         return _result(changed, held, f"{feature.name} is back for {normal.percent:g} %, {len(held)} gates passed")
 
-    def _changed(self, percent: int, wanted: Sequence[Change]) -> bool:
+    def _set_share(self, percent: int, wanted: Sequence[Change]) -> bool:
         """Set one step's share in every place.
 
         :raises GateClosed: a place did not get there; half of them on is no step.
         :raises CodeblueError: somebody else has changed a flag, and it is left as it is.
         """
-        ended = self.changes(wanted)
+        ended = self.switch_flags(wanted, seen_by_all=True)
         for each in ended:
             if each.answer.result is None and each.answer.exit_code != Refused.exit_code:
                 raise GateClosed(percent, f"{each.change.machine}: {each.answer.failure or each.answer.unreachable}")
@@ -101,13 +101,7 @@ class ActionModule(StepAction):
             return OFF if feature.share is not None else FeatureState(enabled=False)
 
         def look(_run: t.Any = None) -> dict[str, t.Any]:
-            calls = [
-                MachineCall(
-                    place.machine, "codeblue.recovery.feature_flag", place.as_arguments(), _SECONDS, check_mode=True
-                )
-                for place in feature.places
-            ]
-            states = [FeatureState.of(feature, each.result_or_raise()["before"]) for each in self.look(calls)]
+            states = [FeatureState.of(feature, each) for each in self.flags_now(feature)]
             return {"changed": False, **min(states, key=lambda state: state.percent).as_dict()}
 
         found = look() if self.check_mode else self.local_change(f"look_at_{feature.name}", {}, look)
@@ -115,6 +109,7 @@ class ActionModule(StepAction):
 
     def _held(self, feature: Feature, ramp: Ramp, percent: int, gate: HealthGate) -> dict[str, t.Any]:
         def watch(_run: t.Any) -> dict[str, t.Any]:
+            self.until_refreshed(feature)
             step = hold_step(ramp, percent, gate, time.monotonic, time.sleep)
             return {"changed": False, "percent": percent, "looks": step.looks, "seconds": round(step.seconds, 2)}
 
@@ -123,7 +118,7 @@ class ActionModule(StepAction):
     def _back(self, service: Service, feature: Feature, closed: GateClosed) -> t.NoReturn:
         """Off again, in every place, before anybody is told."""
         wanted = OFF if feature.share is not None else FeatureState(enabled=False)
-        ended = self.changes(flag_changes(service, feature, wanted, _BACK, closed.reason))
+        ended = self.switch_flags(flag_changes(service, feature, wanted, _BACK, closed.reason))
         for each in ended:
             each.checked()
         raise CodeblueError(

@@ -14,11 +14,12 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._feature_changes
     flag_changes,
     normal_of,
 )
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._flag_action import FlagAction
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_features import Feature
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Changed, StepAction
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Changed
 
 
-class ActionModule(StepAction):
+class ActionModule(FlagAction):
     """See plugins/modules/feature_switch.py."""
 
     STAGE = "feature"
@@ -32,10 +33,11 @@ class ActionModule(StepAction):
 
     def act(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
         service = self.service()
+        self.ready_for(service)
         feature = feature_of(service, arguments["feature"])
         wanted = self._wanted(arguments, feature.share is not None)
         action = f"{feature.name}_{arguments['state']}"
-        ended = self.changes(flag_changes(service, feature, wanted, action, arguments["reason"]))
+        ended = self.switch_flags(flag_changes(service, feature, wanted, action, arguments["reason"]))
         problems = {each.change.machine: problem for each in ended if (problem := _problem(each))}
         if problems and (arguments["when_put_back"] == "fail" or len(problems) == len(ended)):
             # Nobody is told to go on with a fallback that is on nowhere.
@@ -47,7 +49,7 @@ class ActionModule(StepAction):
             "feature": feature.name,
             "normal": normal.as_dict(),
             "problems": problems,
-            "codeblue": {"summary": self._summary(feature, wanted, changed, problems)},
+            "codeblue": {"summary": self._summary(feature, wanted, changed, problems) + self.afterwards()},
         }
 
     @staticmethod

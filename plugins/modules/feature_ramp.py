@@ -18,7 +18,7 @@ description:
   - A flag that somebody else has changed meanwhile is left as it is, and the task fails with C(exit_code=3).
 options:
   feature:
-    description: Its name in C(codeblue_host.features). Needed only where a service has several.
+    description: Its name in C(features) of the service. Needed only where a service has several.
     type: str
   normal:
     description: C(enabled) and C(share) from before, as RV(codeblue.recovery.feature_switch#module:normal) has them.

@@ -11,12 +11,12 @@ short_description: Switch a feature of a service off or on, in every place that 
 version_added: 0.1.0
 author: codeblue.recovery contributors (@codeblue-recovery)
 description:
-  - Sets the flags that C(codeblue_host.features) names, so that whoever uses the service goes on without it.
+  - Sets the flags that C(features) of the service names, so that whoever uses the service goes on without it.
   - Looks again after a moment. A flag that somebody puts back, such as a configuration management, is reported.
   - RV(normal) holds what was there before, for M(codeblue.recovery.feature_ramp) to go back to.
 options:
   feature:
-    description: Its name in C(codeblue_host.features). Needed only where a service has several.
+    description: Its name in C(features) of the service. Needed only where a service has several.
     type: str
   state:
     description: V(off) sends no request of the feature to the service, V(on) sends them.

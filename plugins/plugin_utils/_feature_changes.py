@@ -14,6 +14,8 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_features 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Change, Changed
 
 _SECONDS = 20.0
+#: In place of a module's name: the flags are in a ConfigMap.
+CONFIG_MAP = "config_map"
 _ALL = 100.0
 
 
@@ -66,13 +68,14 @@ def feature_of(service: Service, name: str | None) -> Feature:
 
     :raises BadInput: the service has none of that name, or several and none was named.
     """
-    features = service.require_host().features
+    features = service.features
+    place = f"codeblue_{service.platform}.features"
     known = ", ".join(features) or "none"
     if name is None and len(features) == 1:
         return next(iter(features.values()))
     if name is None or name not in features:
         raise BadInput(
-            f"{service.name}: feature {name!r} is not in codeblue_host.features"
+            f"{service.name}: feature {name!r} is not in {place}"
             if name
             else f"{service.name}: which feature is meant cannot be told",
             f"known: {known}",
@@ -98,13 +101,12 @@ def flag_changes(
     expected = expect.flags(feature) if expect is not None else {}
     return [
         Change(
-            action=f"{action}_{number}_{place.machine}",
-            machine=place.machine,
-            module="feature_flag",
+            action=f"{action}_{number}_{place.config_map.name if place.config_map else place.machine}",
+            machine=str(place.config_map or place.machine),
+            module=CONFIG_MAP if place.config_map else "feature_flag",
             arguments={
-                **place.as_arguments(),
+                **({"place": place.config_map} if place.config_map else {**place.as_arguments(), "settle": settle}),
                 "flags": wanted.flags(feature),
-                "settle": settle,
                 **({"expect": expected} if expected else {}),
             },
             decision={"feature": feature.name, **wanted.as_dict(), "reason": reason},

@@ -7,28 +7,21 @@ from __future__ import annotations
 
 import time
 import typing as t
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError, Refused
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_runner import run_checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import plan_checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes import VERSION_KIND
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._patience import patience
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._reconciler_gate import PREFIX
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import OpenRun, StepAction
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._reconciler_steps import ReconcilerSteps
 
 # Half a second for the official client, once per ansible-playbook: its workers are forks and find it imported. A
 # failing import here would abort the whole play, past rescue; `run` says it.
 try:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_access import ClusterAccess
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_client import Budget, KubernetesClient
-    from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_reconcilers import (
-        REFUSE,
-        SUSPEND,
-        Reconciler,
-        suspend_reconciler,
-    )
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_workload import KubernetesWorkload
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import StoreUnavailable, open_store
 
@@ -45,7 +38,7 @@ class NotProven(CodeblueError):
     """What was done did not make the service work."""
 
 
-class KubernetesStepAction(StepAction):
+class KubernetesStepAction(ReconcilerSteps):
     """Base of these actions. `act` calls `connect` first."""
 
     MISSING_IMPORT = MISSING
@@ -59,7 +52,7 @@ class KubernetesStepAction(StepAction):
         self._place = service.require_kubernetes()
         self._client = KubernetesClient(ClusterAccess(self._place.kubeconfig, self._place.context), Budget(seconds))
         self._workload = KubernetesWorkload(self._client, self._place)
-        self._changed, self._due, self._told = False, list[str](), list[str]()
+        self.begin_telling()
 
     def begun(self, action: str) -> bool:
         """Whether an earlier attempt of this run has begun a step."""
@@ -91,45 +84,6 @@ class KubernetesStepAction(StepAction):
             except StoreUnavailable:
                 return set()
         return {each.version for each in self.open_run().store.bad_versions(self.target, VERSION_KIND)}
-
-    # -- who else keeps it -------------------------------------------------------------------------------------
-
-    def meet(self, found: Sequence[Reconciler], what: str) -> list[Reconciler]:
-        """Those that have to be suspended before a change; the others are told.
-
-        :param what: is kept by them, for people.
-        :raises Refused: one of them cannot be suspended.
-        """
-        refused = next((each for each in found if each.treatment == REFUSE), None)
-        if refused is not None:
-            raise Refused(f"{what}: {refused.name} keeps it ({refused.evidence}), nothing was changed", refused.advice)
-        suspended = [each for each in found if each.treatment == SUSPEND]
-        self._told += [each.told for each in found if each not in suspended and each.told not in self._told]
-        return suspended
-
-    def plan(self, suspended: Sequence[Reconciler], step: str) -> None:
-        """Say in check mode which steps there would be."""
-        self._planned += [f"{PREFIX}{each.action}" for each in suspended] + [step]
-
-    def suspend(self, run: OpenRun, reconciler: Reconciler, what: str) -> None:
-        """Suspend one, by a step of its own, and write down that somebody has to give it back."""
-        decision = {
-            "machine": f"the cluster of {self.target}",
-            "reason": f"{reconciler.name} keeps {what}: {reconciler.evidence}",
-            "undo": reconciler.undo,
-        }
-
-        def work(_run: OpenRun) -> dict[str, t.Any]:
-            return {"changed": True, "accepted_at": suspend_reconciler(self._client, reconciler)}
-
-        self.local_change(f"{PREFIX}{reconciler.action}", decision, work)
-        self._changed = True
-        self.give_back(run, f"{reconciler.undo} ({reconciler.name} was suspended, it keeps {what})")
-
-    def give_back(self, run: OpenRun, line: str) -> None:
-        """Write down what somebody has to do in the end."""
-        self._due.append(line)
-        run.store.record(run.run_id, "note", {"target": run.target, "text": f"due afterwards {line}"[:1000]})
 
     # -- proving -----------------------------------------------------------------------------------------------
 
@@ -169,8 +123,3 @@ class KubernetesStepAction(StepAction):
         if now - getattr(self, "_renewed", now - _RENEW_SECONDS) >= _RENEW_SECONDS:
             self._renewed = now
             self.renew_lease()
-
-    def afterwards(self) -> str:
-        """The end of a summary: what is due, and who was told of."""
-        due = f"; due afterwards {'; '.join(self._due)}" if self._due else ""
-        return due + (f"; {'; '.join(self._told)}" if self._told else "")

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import Checks, WorkloadCheck
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks_reading import read_checks
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_features import Feature
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import HostPlatform
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host_reading import read_host
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_kubernetes import (
@@ -106,6 +107,12 @@ class Service:
             )
         return self.host
 
+    @property
+    def features(self) -> Mapping[str, Feature]:
+        """What others use of it, and can do without."""
+        platform = self.host or self.kubernetes
+        return platform.features if platform is not None else {}
+
     def require_kubernetes(self) -> KubernetesPlatform:
         """The Kubernetes platform's part.
 
@@ -164,7 +171,7 @@ def _read_service(
     if platform == "host":
         host = read_host(values.child("codeblue_host"), kind, inventory_names)
     elif platform == "kubernetes":
-        kubernetes = read_kubernetes(values.child("codeblue_kubernetes"))
+        kubernetes = read_kubernetes(values.child("codeblue_kubernetes"), inventory_names)
     else:
         settings = values.plain(f"codeblue_{platform}") or {}
     checks = values.optional_child("codeblue_checks")

@@ -4,18 +4,44 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._typed_mapping import TypedMapping
 
+# A kubelet brings a change of a ConfigMap to the files of its pods within its sync period and the age of its cache.
+_REFRESHED_SECONDS = 90.0
+_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+_CONSUMER = re.compile(r"(deployment|statefulset|daemonset)/(?=.{1,253}\Z)[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+
+
+@dataclass(frozen=True)
+class ConfigMapPlace:
+    """A ConfigMap that holds flags.
+
+    :param key: holds one JSON object; None when each flag is a key of its own.
+    :param restarts: the workload that reads it only when it starts, as `deployment/records`; None when none does.
+    :param refreshed_within: seconds until pods that are not restarted see a change.
+    """
+
+    namespace: str
+    name: str
+    key: str | None = None
+    restarts: str | None = None
+    refreshed_within: float = _REFRESHED_SECONDS
+
+    def __str__(self) -> str:
+        return f"ConfigMap {self.name} in namespace {self.namespace}"
+
 
 @dataclass(frozen=True)
 class FlagPlace:
-    """One place that holds the flags of whoever uses the feature: a file, or two commands.
+    """One place that holds the flags of whoever uses the feature: a file, two commands, or a ConfigMap.
 
-    :param machine: the inventory name.
+    :param machine: the inventory name; empty for a ConfigMap.
+    :param config_map: None for a place on a machine.
     :param file: holds one JSON object.
     :param read_command: prints one JSON object.
     :param write_command: takes a JSON object of changes on its standard input.
@@ -33,6 +59,7 @@ class FlagPlace:
     history_command: tuple[str, ...] = ()
     history_work_tree: str | None = None
     history_git_dir: str | None = None
+    config_map: ConfigMapPlace | None = None
 
     @property
     def has_history(self) -> bool:
@@ -72,15 +99,20 @@ class Feature:
     places: tuple[FlagPlace, ...]
 
 
-def read_feature(values: TypedMapping, name: str, inventory_names: Collection[str]) -> Feature:
-    """Read one of `codeblue_host.features`; what is wrong goes to the problems of the mapping."""
+def read_feature(
+    values: TypedMapping, name: str, inventory_names: Collection[str], namespace: str | None = None
+) -> Feature:
+    """Read one of `features`; what is wrong goes to the problems of the mapping.
+
+    :param namespace: where ConfigMaps are that name none; None where there are no ConfigMaps.
+    """
     used_by = _known(values, "used_by", inventory_names)
     feature = Feature(
         name=name,
         used_by=used_by,
         enabled=values.text("enabled"),
         share=values.optional_text("share"),
-        places=tuple(_read_place(item, inventory_names) for item in values.listed("places")),
+        places=tuple(_place(item, inventory_names, namespace) for item in values.listed("places")),
     )
     if not feature.places:
         values.problem("places", "is missing, name every place that holds the flags")
@@ -91,6 +123,24 @@ def read_feature(values: TypedMapping, name: str, inventory_names: Collection[st
 def read_flag_places(values: Iterable[TypedMapping], inventory_names: Collection[str]) -> tuple[FlagPlace, ...]:
     """Read `codeblue_host.flags`: every place that holds flags of the service itself."""
     return tuple(_read_place(item, inventory_names) for item in values)
+
+
+def _place(values: TypedMapping, inventory_names: Collection[str], namespace: str | None) -> FlagPlace:
+    if namespace is None or "config_map" not in values:
+        return _read_place(values, inventory_names)
+    place = ConfigMapPlace(
+        namespace=values.optional_text("namespace") or namespace,
+        name=values.text("config_map"),
+        key=values.optional_text("key"),
+        restarts=values.optional_text("restarts"),
+        refreshed_within=values.number("refreshed_within", default=_REFRESHED_SECONDS),
+    )
+    if place.name and not _NAME.fullmatch(place.name):
+        values.problem("config_map", f"{place.name!r} is no name in Kubernetes, write small letters, digits and '-'")
+    if place.restarts is not None and not _CONSUMER.fullmatch(place.restarts):
+        values.problem("restarts", f"{place.restarts!r} is no workload, write it like deployment/records")
+    values.finish()
+    return FlagPlace("", config_map=place)
 
 
 def _read_place(values: TypedMapping, inventory_names: Collection[str]) -> FlagPlace:

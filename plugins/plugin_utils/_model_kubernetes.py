@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_features import Feature, read_feature
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._typed_mapping import TypedMapping, quote
 
 # Key in the inventory to the kind that the API knows.
@@ -39,6 +41,7 @@ class KubernetesPlatform:
     :param kubeconfig: on the controller; None for the account of the pod that Ansible runs in, else for `KUBECONFIG`
         or the file in the home directory.
     :param context: of the kubeconfig; None for its current one.
+    :param features: what others use of this service, and can do without.
     :param replicas: how many pods it is to have when nothing later is known; None when the inventory does not say.
     :param management: networks of operators, which may come in while the service is in quarantine.
     """
@@ -50,21 +53,24 @@ class KubernetesPlatform:
     context: str | None = None
     replicas: int | None = None
     management: tuple[str, ...] = ()
+    features: Mapping[str, Feature] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.workload} in namespace {self.namespace}"
 
 
-def read_kubernetes(values: TypedMapping) -> KubernetesPlatform:
+def read_kubernetes(values: TypedMapping, inventory_names: Collection[str]) -> KubernetesPlatform:
     """Read `codeblue_kubernetes`; what is wrong goes to the problems of the mapping."""
+    namespace = _checked(values, "namespace", values.text("namespace"), _LABEL)
     platform = KubernetesPlatform(
-        namespace=_checked(values, "namespace", values.text("namespace"), _LABEL),
+        namespace=namespace,
         workload=_workload(values),
         service=_optional_name(values, "service", _LABEL),
         kubeconfig=_kubeconfig(values),
         context=values.optional_text("context"),
         replicas=values.integer("replicas", default=0, least=1) or None,
         management=_networks(values, "management"),
+        features={n: read_feature(item, n, inventory_names, namespace) for n, item in values.children("features")},
     )
     values.finish()
     return platform
