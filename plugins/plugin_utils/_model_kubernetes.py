@@ -10,6 +10,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_features import Feature, read_feature
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_kubernetes_secrets import (
+    RotatedSecret,
+    read_secrets,
+)
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._typed_mapping import TypedMapping, quote
 
 # Key in the inventory to the kind that the API knows.
@@ -44,6 +48,7 @@ class KubernetesPlatform:
     :param features: what others use of this service, and can do without.
     :param replicas: how many pods it is to have when nothing later is known; None when the inventory does not say.
     :param management: networks of operators, which may come in while the service is in quarantine.
+    :param secrets: that can be rotated.
     """
 
     namespace: str
@@ -54,6 +59,7 @@ class KubernetesPlatform:
     replicas: int | None = None
     management: tuple[str, ...] = ()
     features: Mapping[str, Feature] = field(default_factory=dict)
+    secrets: tuple[RotatedSecret, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.workload} in namespace {self.namespace}"
@@ -71,6 +77,7 @@ def read_kubernetes(values: TypedMapping, inventory_names: Collection[str]) -> K
         replicas=values.integer("replicas", default=0, least=1) or None,
         management=_networks(values, "management"),
         features={n: read_feature(item, n, inventory_names, namespace) for n, item in values.children("features")},
+        secrets=read_secrets(values, "secrets"),
     )
     values.finish()
     return platform
