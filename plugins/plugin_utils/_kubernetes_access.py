@@ -19,9 +19,7 @@ from pathlib import Path
 import urllib3
 import yaml
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
-from kubernetes import client as official
-from kubernetes import config as official_config
-from kubernetes.config import kube_config as official_kubeconfig
+from ansible_collections.codeblue.recovery.plugins.plugin_utils import _kubernetes_official as official
 
 _IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
 _loading = threading.Lock()
@@ -72,9 +70,9 @@ class ClusterAccess:
         where = file or "the service account of this pod"
         try:
             if file is None:
-                official_config.load_incluster_config(client_configuration=settings)
+                official.config.load_incluster_config(client_configuration=settings)
             else:
-                official_config.load_kube_config(file, self.context, settings, persist_config=False)
+                official.config.load_kube_config(file, self.context, settings, persist_config=False)
             # Calls are repeated by their own rules, within their own time.
             settings.retries = False
             api = official.ApiClient(settings)
@@ -84,12 +82,12 @@ class ClusterAccess:
                 for key in ("ca_certs", "cert_file", "key_file"):
                     pools.pop(key, None)
             return api
-        except official_config.ConfigException as error:
+        except official.config.ConfigException as error:
             raise BadInput(f"{where}: {_short(error)}", _HINT) from error
         except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
             raise BadInput(f"{where}: cannot be used: {type(error).__name__}", _HINT) from error
         finally:
-            official_kubeconfig._cleanup_temp_files()
+            official.kube_config._cleanup_temp_files()
 
 
 def _tls(settings: t.Any) -> ssl.SSLContext:

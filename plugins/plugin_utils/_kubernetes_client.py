@@ -26,7 +26,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_erro
     error_of,
     verb_of,
 )
-from kubernetes.client.exceptions import ApiException
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_official import ApiException
 
 _PAGE = 500
 _CONNECT_SECONDS = 3.0
