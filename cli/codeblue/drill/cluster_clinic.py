@@ -26,8 +26,7 @@ class ClusterClinic(Site):
     def __init__(self, lab: KubernetesLab) -> None:
         super().__init__(lab.inventory_path)
         self.lab = lab
-        self._parts = lab.parts
-        self._real = look_for_kubelets(self._parts.client)
+        self._real = look_for_kubelets(lab.parts.client)
         self.simulated = _WITH_KUBELETS if self._real else _WITHOUT_KUBELETS
 
     @property
@@ -46,11 +45,11 @@ class ClusterClinic(Site):
         return take_snapshot(self.inventory_path, services) if services else None
 
     def lose_a_part(self) -> str | None:
-        lost = self._parts.delete_one_pod_each()
+        lost = self.lab.parts.delete_one_pod_each()
         return f"{len(lost)} pods, one of each workload; others come by themselves"
 
     def wait_whole(self) -> None:
-        if left := self._parts.wait_complete():
+        if left := self.lab.parts.wait_complete():
             raise CodeblueError(f"a pod that was lost does not come back by itself: {left[0]}")
 
     def break_(self, fault: str) -> Injection:
@@ -60,7 +59,7 @@ class ClusterClinic(Site):
         return self.lab.heal()
 
     def facts(self) -> dict[str, str]:
-        state = self._parts.state
+        state = self.lab.state
         kubelets = "real" if self._real else "none, pods are simulated"
         return {"Kubernetes": state.place, "kubelets": kubelets, "images": f"{state.image}/…"}
 

@@ -41,6 +41,7 @@ _MOST_SAMPLES = 20_000
 # The database speaks no HTTP: whether it takes connections is what its workload says.
 _WITHOUT_HTTP = frozenset(("patient_db",))
 _PATH = "health"
+_UNKNOWN = "api_unavailable"
 
 
 class WorkloadWitness:
@@ -143,7 +144,8 @@ class WorkloadWitness:
                 wrong = look()
             except ApiException as error:
                 wrong = f"HTTP {error.status}"
-            if len(samples) < _MOST_SAMPLES:
+            # An API server that was not asked in time says nothing about a workload.
+            if wrong != _UNKNOWN and len(samples) < _MOST_SAMPLES:
                 samples.append(Sample(name, started, time.monotonic(), wall, wrong is None, wrong or ""))
             self._stopped.wait(max(0.0, started + _PERIOD_SECONDS - time.monotonic()))
 

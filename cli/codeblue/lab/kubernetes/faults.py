@@ -33,8 +33,15 @@ class ClusterFault(ABC):
     rpo_target: t.ClassVar[float] = 0.0
 
     @abstractmethod
+    def damage(self, parts: ClusterParts) -> None:
+        """Do the damage; what follows from it is waited for afterwards."""
+
     def inject(self, parts: ClusterParts) -> Injection:
         """Do the damage, completely, before it returns."""
+        injection = self.strike()
+        self.damage(parts)
+        parts.wait_away(*self.hits)
+        return injection
 
     def heal(self, parts: ClusterParts, facts: dict[str, t.Any]) -> None:  # noqa: B027 (most leave no cause behind)
         """Take the cause away, where it is not an object of the namespace: those are all put back afterwards.
@@ -49,11 +56,14 @@ class ClusterFault(ABC):
 
 def cluster_faults() -> dict[str, ClusterFault]:
     """Every fault by name, in the order of the table in the documentation."""
+    from codeblue.lab.kubernetes.clinic_faults import CLINIC_FAULTS
+    from codeblue.lab.kubernetes.database_faults import DATABASE_FAULTS
     from codeblue.lab.kubernetes.object_faults import OBJECT_FAULTS
     from codeblue.lab.kubernetes.place_faults import PLACE_FAULTS
     from codeblue.lab.kubernetes.release_faults import RELEASE_FAULTS
 
-    return {fault.name: fault for fault in (*RELEASE_FAULTS, *OBJECT_FAULTS, *PLACE_FAULTS)}
+    every = (*RELEASE_FAULTS, *OBJECT_FAULTS, *PLACE_FAULTS, *DATABASE_FAULTS, *CLINIC_FAULTS)
+    return {fault.name: fault for fault in every}
 
 
 def inject(parts: ClusterParts, name: str) -> Injection:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from codeblue.lab.injection import Injection
 from codeblue.lab.kubernetes.faults import ClusterFault
 from codeblue.lab.kubernetes.parts import ClusterParts
 
@@ -15,25 +14,19 @@ _LOGIN = "authentication_system_down"
 class ScaledToZero(ClusterFault):
     """Somebody scales a service down and does not come back."""
 
-    def inject(self, parts: ClusterParts) -> Injection:
-        injection = self.strike()
+    def damage(self, parts: ClusterParts) -> None:
         for service in self.hits:
             workload = parts.workload_of(service)
             parts.patch(workload.kind, workload.name, "/spec/replicas", 0)
-        parts.wait_away(*self.hits)
-        return injection
 
 
 @dataclass(frozen=True)
 class Misrouted(ClusterFault):
     """The selector of a Service gets a label that no pod has: traffic is stopped, as one stops it by hand."""
 
-    def inject(self, parts: ClusterParts) -> Injection:
-        injection = self.strike()
+    def damage(self, parts: ClusterParts) -> None:
         for service in self.hits:
             parts.patch("Service", parts.workload_of(service).name, "/spec/selector/version", "stable")
-        parts.wait_away(*self.hits)
-        return injection
 
 
 @dataclass(frozen=True)
@@ -45,14 +38,11 @@ class Deleted(ClusterFault):
 
     object: str = ""
 
-    def inject(self, parts: ClusterParts) -> Injection:
-        injection = self.strike()
+    def damage(self, parts: ClusterParts) -> None:
         kind, _, name = self.object.partition("/")
         parts.delete(kind, name)
         for service in self.hits:
             parts.delete_pods(parts.workload_of(service).name)
-        parts.wait_away(*self.hits)
-        return injection
 
 
 @dataclass(frozen=True)
@@ -66,16 +56,13 @@ class LostKey(ClusterFault):
     object: str = ""
     key: str = ""
 
-    def inject(self, parts: ClusterParts) -> Injection:
-        injection = self.strike()
+    def damage(self, parts: ClusterParts) -> None:
         kind, _, name = self.object.partition("/")
         data = dict(parts.get(kind, name)["data"])
         data.pop(self.key, None)
         parts.patch(kind, name, "/data", data)
         for service in self.hits:
             parts.delete_pods(parts.workload_of(service).name)
-        parts.wait_away(*self.hits)
-        return injection
 
 
 _SNAPSHOT = ("auth",)

@@ -71,6 +71,12 @@ class ClusterParts:
         """Set one field, whoever else writes the object."""
         self.client.patch(RESOURCES[kind], name, self.namespace, [{"op": "add", "path": path, "value": value}])
 
+    def scale(self, workload: Manifest, replicas: int) -> None:
+        """Say how many pods a workload is to have; with none, wait until they are gone."""
+        self.patch(workload.kind, workload.name, "/spec/replicas", replicas)
+        if not replicas:
+            self._wait(lambda: [str(pod["metadata"]["name"]) for pod in self.pods(workload.name)], _STRIKE_SECONDS)
+
     def delete(self, kind: str, name: str) -> None:
         """Delete an object; one that is gone is gone."""
         try:

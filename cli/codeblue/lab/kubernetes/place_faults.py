@@ -20,14 +20,11 @@ _QUOTA = "used-up"
 class QuotaHit(ClusterFault):
     """The quota of the namespace lets no further pod be made, and the pods of a service are lost."""
 
-    def inject(self, parts: ClusterParts) -> Injection:
-        injection = self.strike()
+    def damage(self, parts: ClusterParts) -> None:
         body = {"metadata": {"name": _QUOTA, "labels": {MADE_BY[0]: MADE_BY[1]}}, "spec": {"hard": {"pods": "1"}}}
         parts.client.create(RESOURCE_QUOTAS, parts.namespace, body)
         for service in self.hits:
             parts.delete_pods(parts.workload_of(service).name)
-        parts.wait_away(*self.hits)
-        return injection
 
 
 @dataclass(frozen=True)
@@ -38,12 +35,16 @@ class NodesDrained(ClusterFault):
         known = cordoned(parts.client)
         nodes = [str(each["metadata"]["name"]) for each in parts.client.list_all(NODES)]
         injection = self.strike(nodes=[name for name in nodes if name not in known])
-        for name in injection.facts["nodes"]:
-            parts.client.merge(NODES, name, "", {"spec": {"unschedulable": True}})
-        for service in self.hits:
-            parts.delete_pods(parts.workload_of(service).name)
+        self.damage(parts)
         parts.wait_away(*self.hits)
         return injection
+
+    def damage(self, parts: ClusterParts) -> None:
+        for node in parts.client.list_all(NODES):
+            if not node["spec"].get("unschedulable"):
+                parts.client.merge(NODES, node["metadata"]["name"], "", {"spec": {"unschedulable": True}})
+        for service in self.hits:
+            parts.delete_pods(parts.workload_of(service).name)
 
     def heal(self, parts: ClusterParts, facts: dict[str, t.Any]) -> None:
         # An injection that was interrupted wrote no facts down: what was not cordoned before the lab is uncordoned.
@@ -61,9 +62,12 @@ class PodsLost(ClusterFault):
 
     def inject(self, parts: ClusterParts) -> Injection:
         injection = self.strike()
+        self.damage(parts)
+        return injection
+
+    def damage(self, parts: ClusterParts) -> None:
         for service in self.hits:
             parts.delete_pods(parts.workload_of(service).name)
-        return injection
 
 
 PLACE_FAULTS: tuple[ClusterFault, ...] = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from codeblue.lab.injection import Injection
 from codeblue.lab.kubernetes.faults import ClusterFault
 from codeblue.lab.kubernetes.parts import ClusterParts
 
@@ -21,14 +20,17 @@ class BadRelease(ClusterFault):
 
     tag: str = "bad"
 
-    def inject(self, parts: ClusterParts) -> Injection:
-        injection = self.strike()
+    def damage(self, parts: ClusterParts) -> None:
         for service in self.hits:
             workload = parts.workload_of(service)
             image = str(workload.body["spec"]["template"]["spec"]["containers"][0]["image"])
+            # A StatefulSet replaces one pod after the other and would stop at the first: all are away in between.
+            in_between = workload.kind == "StatefulSet"
+            if in_between:
+                parts.scale(workload, 0)
             parts.patch(workload.kind, workload.name, _IMAGE, f"{image.rpartition(':')[0]}:{self.tag}")
-        parts.wait_away(*self.hits)
-        return injection
+            if in_between:
+                parts.scale(workload, int(workload.body["spec"]["replicas"]))
 
 
 RELEASE_FAULTS: tuple[ClusterFault, ...] = (
