@@ -181,8 +181,11 @@ class ActionModule(OpeningAction):
         """The judgement about each target: the runbook's own, or by what the target is."""
         detection = inquiry.detection()
         on_hosts = {name: service for name, service in targets.items() if service.kubernetes is None}
+        in_cluster = getattr(own, "decide_in_cluster", None)
         found = {
-            name: judge(
+            name: in_cluster(targets[name], seen, detection)
+            if in_cluster is not None
+            else judge(
                 seen.findings(
                     targets[name],
                     _failing(targets[name], detection),

@@ -26,6 +26,7 @@ try:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils import _kubernetes_policies as policies
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_client import PODS, Budget
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_enforcement import look_for_enforcement
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_objects import kept_by_controller
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_quarantine import NamespaceQuarantine
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_reconcilers import (
         Reconciler,
@@ -162,6 +163,8 @@ class ActionModule(KubernetesStepAction):
             each
             for each in found
             if not each["metadata"].get("deletionTimestamp")
+            # What nobody makes anew is evidence, or somebody's only one: it is cut off and stays.
+            and kept_by_controller(each)
             and (not since or str(each["metadata"]["creationTimestamp"]) < since)
         ]
         names = sorted(str(each["metadata"]["name"]) for each in old)
@@ -183,7 +186,9 @@ class ActionModule(KubernetesStepAction):
                 if each["metadata"]["uid"] in uids
             ]
             if not left:
-                return f"{len(gone)} pods were replaced"
+                alone = [str(each["metadata"]["name"]) for each in found if not kept_by_controller(each)]
+                told = f"; {', '.join(alone[:5])} without a controller still run, behind the policy" if alone else ""
+                return f"{len(gone)} pods were replaced{told}"
             if budget.left <= 0:
                 raise CodeblueError(
                     f"{self._place}: pod {left[0]} does not end in {seconds:.0f} s, its connections may be open",

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import SIGNALS
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import SIGNALS, CheckResult
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._detection import Detection
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._intrusion_looks import Traces, look_call, traces_of
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._runbook_diagnosis import (
@@ -20,6 +21,9 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._runbook_diagnos
     Question,
     Seen,
 )
+
+if t.TYPE_CHECKING:
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_inquiry import WorkloadSeen
 
 # In a lab everything happens in seconds; somebody who came minutes ago is looked for elsewhere.
 _WINDOW_SECONDS = {"lab": 15.0}
@@ -50,14 +54,7 @@ class IntrusionDiagnosis:
         silent = {machine: answer.unreachable or answer.failure or "" for machine, answer in answers.items()}
         silent = {machine: why for machine, why in silent.items() if machine not in results}
         traces = traces_of(results)
-        alarms = [
-            result
-            for result in seen.detection.results
-            if result.target == seen.service.name
-            and result.level == SIGNALS
-            and result.topic == _TOPIC
-            and not result.ok
-        ]
+        alarms = _alarms(seen.service, seen.detection)
         cause, confidence, treatment = _judged(traces, bool(alarms), bool(silent))
         evidence = _evidence(traces)
         evidence += [f"the monitoring says so: {result.id}" for result in alarms]
@@ -75,6 +72,21 @@ class IntrusionDiagnosis:
             "subjects": list(traces.subjects)[:_MOST_ADDRESSES],
             "strays": traces.strays,
         }
+
+    def decide_in_cluster(self, service: Service, workload: WorkloadSeen, detection: Detection) -> dict[str, t.Any]:
+        """The same for a service on Kubernetes, of which less is seen."""
+        from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes_breach import judge_breach
+
+        return judge_breach(service.name, workload.strays, _alarms(service, detection), workload.cut_off)
+
+
+def _alarms(service: Service, detection: Detection) -> list[CheckResult]:
+    """Signals of the service that are not clear."""
+    return [
+        result
+        for result in detection.results
+        if result.target == service.name and result.level == SIGNALS and result.topic == _TOPIC and not result.ok
+    ]
 
 
 def _judged(traces: Traces, alarmed: bool, silent: bool) -> tuple[str, float, str]:

@@ -44,12 +44,13 @@ TREATMENTS: Mapping[str, str] = {
 }
 # Under this kind the store keeps the versions that runs have left, and those that they have seen working.
 VERSION_KIND = "kubernetes"
-# Runbooks whose criteria are about absence: the state of the workload tells why.
+# Most are about absence: the state of the workload tells why. The last has a judgement of its own.
 RUNBOOKS = (
     "authentication_system_down",
     "complete_system_outage",
     "database_connection_failure",
     "ai_service_unavailable",
+    "security_breach_response",
 )
 CAUSES = (
     *TREATMENTS,

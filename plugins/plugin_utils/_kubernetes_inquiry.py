@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import CheckResult
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes import ServiceFindings
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes_breach import strays_of
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._forked_work import ForkedWork
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_look import (
     Missing,
@@ -58,6 +59,7 @@ class WorkloadSeen:
     :param replicas: what the cluster says about the number of its pods; None for a DaemonSet.
     :param labelled: the parts of the workload that say which labels its pods have.
     :param cut_off: by what key it is cut off on purpose; empty when it is not.
+    :param strays: what acts as if it belonged to the service, one sentence each.
     """
 
     workload: WorkloadLook | None
@@ -68,6 +70,7 @@ class WorkloadSeen:
     replicas: ReplicaSources | None = None
     labelled: Mapping[str, t.Any] | None = None
     cut_off: str = ""
+    strays: tuple[str, ...] = ()
 
     def findings(
         self,
@@ -190,6 +193,7 @@ def _seen(platform: KubernetesPlatform, objects: NamespaceObjects, client: Kuber
         replicas=_replicas({**(workload or {}), "kind": kind}, platform, client) if counted else None,
         labelled=_labelled(workload, kind) if workload is not None else None,
         cut_off=cut_off(workload, objects.find("Service", route) if route is not None else None),
+        strays=strays_of(objects, kind, name, route),
     )
 
 

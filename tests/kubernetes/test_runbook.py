@@ -66,7 +66,7 @@ def test_a_secret_that_is_missing_is_named(namespace: Namespace, tmp_path: Path)
 def test_another_runbook_says_that_it_does_not_work_there(namespace: Namespace, tmp_path: Path) -> None:
     site = Site(tmp_path, namespace)
     done = subprocess.run(
-        [sys.executable, "-m", "codeblue", "run", "security_breach_response", "-i", str(site.inventory), "--json"],
+        [sys.executable, "-m", "codeblue", "run", "data_corruption_detected", "-i", str(site.inventory), "--json"],
         env=site.environment,
         capture_output=True,
         text=True,
@@ -75,4 +75,4 @@ def test_another_runbook_says_that_it_does_not_work_there(namespace: Namespace, 
     )
     last = json.loads(done.stdout.splitlines()[-1])
     assert done.returncode == 2, last
-    assert "login: security_breach_response does not work on platform kubernetes yet" in last["error"]
+    assert "login: data_corruption_detected does not work on platform kubernetes yet" in last["error"]
