@@ -9,7 +9,7 @@ from codeblue.runner.options import inventory_option
 from codeblue.state_output import json_line, json_option, local_time, show_table, summary_line
 
 if TYPE_CHECKING:
-    from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
+    pass
 
 
 @click.group()
@@ -35,8 +35,9 @@ def record(inventory: tuple[str, ...], rounds: int, pace: float, as_json: bool) 
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._baseline import measure, summarise
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import open_store
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_baselines import add_answer_times
+    from codeblue.runner.inventory_services import services_of
 
-    services = _services(inventory)
+    services = services_of(inventory)
     checks = {name: service.checks for name, service in services.items()}
     results = measure(checks, rounds, pace, deadline=rounds * (pace + 5.0))
     well = summarise(results, only_well=True)
@@ -82,30 +83,6 @@ def show(service: str | None, as_json: bool) -> None:
         ("SERVICE", "CHECK", "P95", "KEPT", "LAST"),
         [(e.target, e.check, _milliseconds(e.p95), str(e.kept), local_time(e.last_at)) for e in found],
         "No baseline is kept; make one with: codeblue baseline record -i INVENTORY",
-    )
-
-
-def _services(sources: tuple[str, ...]) -> dict[str, Service]:
-    """The services of an inventory, as Ansible merges their variables.
-
-    :raises BadInput: there is none, or something is wrong with one of them.
-    """
-    from ansible.inventory.manager import InventoryManager
-    from ansible.parsing.dataloader import DataLoader
-    from ansible.vars.manager import VariableManager
-    from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
-    from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import load_services
-
-    if not sources:
-        raise BadInput("no inventory is given", "give one: -i INVENTORY")
-    loader = DataLoader()
-    inventory = InventoryManager(loader=loader, sources=list(sources))
-    variables = VariableManager(loader=loader, inventory=inventory)
-    hosts = inventory.get_hosts("codeblue_services") if "codeblue_services" in inventory.groups else []
-    if not hosts:
-        raise BadInput(f"{', '.join(sources)}: no host is in codeblue_services", "see docs/architecture.md")
-    return load_services(
-        {str(host.name): variables.get_vars(host=host) for host in hosts}, {str(name) for name in inventory.hosts}
     )
 
 
