@@ -34,8 +34,12 @@ try:
     )
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_postgresql import diagnose
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._inquiry import Inquiry
-    from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_inquiry import KubernetesInquiry
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_inquiry import (
+        KubernetesInquiry,
+        WorkloadSeen,
+    )
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._looks import Looks, ServiceLook, count_commits_call
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineAnswer
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._metric_reading import Start
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import HostDatabase
@@ -181,19 +185,9 @@ class ActionModule(OpeningAction):
         """The judgement about each target: the runbook's own, or by what the target is."""
         detection = inquiry.detection()
         on_hosts = {name: service for name, service in targets.items() if service.kubernetes is None}
-        in_cluster = getattr(own, "decide_in_cluster", None)
+        everything = {**targets, **dependents}
         found = {
-            name: in_cluster(targets[name], seen, detection)
-            if in_cluster is not None
-            else judge(
-                seen.findings(
-                    targets[name],
-                    _failing(targets[name], detection),
-                    self._bad(name),
-                    functools.partial(self._proven, name),
-                ),
-                time.time(),
-            )
+            name: self._workload(own, self._seen(targets[name], everything, detection, {}), seen)
             for name, seen in inquiry.workloads().items()
         }
         found = {
@@ -209,18 +203,30 @@ class ActionModule(OpeningAction):
             }
         answers = inquiry.answers()
         return found | {
-            name: own.decide(
-                Seen(
-                    service,
-                    {**targets, **dependents},
-                    detection,
-                    answers.get(name, {}),
-                    self.look,
-                    self.services([each for each in service.depends_on if each in self.service_names()]),
-                )
-            )
+            name: own.decide(self._seen(service, everything, detection, answers.get(name, {})))
             for name, service in on_hosts.items()
         }
+
+    def _seen(
+        self,
+        service: Service,
+        everything: Mapping[str, Service],
+        detection: Detection,
+        answers: Mapping[str, MachineAnswer],
+    ) -> Seen:
+        needed = [each for each in service.depends_on if each in self.service_names()]
+        return Seen(service, everything, detection, answers, self.look, self.services(needed))
+
+    def _workload(self, own: RunbookDiagnosis | None, seen: Seen, looked: WorkloadSeen) -> dict[str, t.Any]:
+        """The judgement about a service on Kubernetes: the runbook's own where it has one for those."""
+        in_cluster = getattr(own, "decide_in_cluster", None)
+        if in_cluster is not None:
+            return dict(in_cluster(seen.service, looked, seen.detection))
+        name = seen.service.name
+        proven = functools.partial(self._proven, name)
+        found = looked.findings(seen.service, _failing(seen.service, seen.detection), self._bad(name), proven)
+        decide = getattr(own, "decide_workload", None)
+        return judge(found, time.time()) if decide is None else dict(decide(seen, found))
 
     def _bad(self, name: str) -> list[str]:
         """Versions of the service's workload that are marked bad; a look in check mode leaves that to the rollback."""

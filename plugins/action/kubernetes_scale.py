@@ -9,6 +9,7 @@ import typing as t
 from collections.abc import Mapping
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError, Refused
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_quota import room_for
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_replicas import (
     REPLICAS_KIND,
     Replicas,
@@ -27,6 +28,7 @@ try:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_change import Field, change_field
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_client import (
         AUTOSCALERS,
+        QUOTAS,
         WORKLOAD_RESOURCES,
         Budget,
     )
@@ -51,6 +53,7 @@ class ActionModule(KubernetesStepAction):
     MISSING_IMPORT = _MISSING
     ARGUMENTS: t.ClassVar[dict[str, t.Any]] = {
         "replicas": {"type": "int"},
+        "temporary": {"type": "bool", "default": False},
         "reason": {"type": "str", "default": ""},
         "rollout_within": {"type": "float", "default": 300.0},
         "healthy_within": {"type": "float"},
@@ -64,6 +67,9 @@ class ActionModule(KubernetesStepAction):
             raise BadInput(f"{self._place}: has a pod on each node that fits, not a number of them")
         if arguments["replicas"] is not None and arguments["replicas"] < 1:
             raise BadInput(f"replicas: {arguments['replicas']} is no number of pods that serve", "give 1 or more")
+        self._temporary = bool(arguments["temporary"])
+        if self._temporary and arguments["replicas"] is None:
+            raise BadInput("temporary: for the time being of what number of pods is not said", "give replicas")
         seen = self._workload.read()
         sources = self._sources(seen)
         chosen = self._choice(seen, sources, arguments)
@@ -71,7 +77,7 @@ class ActionModule(KubernetesStepAction):
         idle = before == after and not progress(seen.manifest) and not self.complaint(service)
         if before != after:
             self._scale(seen, sources, chosen, arguments["reason"])
-        problem = "" if self.check_mode or idle else self._prove(seen, after, arguments)
+        problem = "" if self.check_mode or idle else self._prove(seen, before, after, arguments)
         return {
             "changed": self._changed or (self.check_mode and before != after),
             "before": before,
@@ -116,10 +122,29 @@ class ActionModule(KubernetesStepAction):
                 )
             # Never less: who made it more knew why.
             wanted = known.count if given is not None else max(known.count, sources.present)
+            if self._temporary:
+                wanted = self._within_quota(seen, sources.present, wanted)
             return {"changed": False, "from": sources.present, "to": wanted, "reason": known.why}
 
         kept = decide() if self.check_mode else self.local_change("choose", _decision(arguments["reason"]), decide)
         return {"from": kept["from"], "to": kept["to"], "why": str(kept["reason"])}
+
+    def _within_quota(self, seen: SeenWorkload, present: int, wanted: int) -> int:
+        """As many as the quotas of the namespace leave room for.
+
+        :raises Refused: not one more.
+        """
+        try:
+            quotas = self._client.list_all(QUOTAS, self._place.namespace)
+        except Forbidden:
+            # What a quota refuses is seen when the pods are made.
+            return wanted
+        room = room_for(seen.manifest["spec"]["template"], quotas)
+        if room is not None and room.pods < 1:
+            raise Refused(
+                f"{self._place}: {room.why} leaves no room for another pod, nothing was changed", "raise it by hand"
+            )
+        return wanted if room is None else min(wanted, present + room.pods)
 
     # -- acting ------------------------------------------------------------------------------------------------
 
@@ -139,22 +164,26 @@ class ActionModule(KubernetesStepAction):
         run = self.open_run()
         for each in suspended:
             self.suspend(run, each, str(self._place))
-        place = self._place
-        field = Field(
-            WORKLOAD_RESOURCES[place.workload.kind], place.namespace, place.workload.name, "/spec/replicas", _replicas
-        )
+        place, field = self._place, self._field()
+        undo = f"kubectl -n {place.namespace} scale {place.workload.kind.lower()} {place.workload.name}"
 
         def scale(_run: OpenRun) -> dict[str, t.Any]:
             accepted_at = change_field(self._client, field, before, after, int(after))
+            if self._temporary:
+                self.give_back(self.open_run(), f"{undo} --replicas={before} (it was scaled out for the time being)")
             said = {"from": before, "to": after, "already_done": accepted_at is None}
             changed = accepted_at is not None or done
             return {"changed": changed, **said, **({"accepted_at": accepted_at} if accepted_at else {})}
 
-        undo = f"kubectl -n {place.namespace} scale {place.workload.kind.lower()} {place.workload.name}"
         decision = {**_decision(reason), "from": before, "to": after, "undo": f"{undo} --replicas={before}"}
         self._changed |= bool(self.local_change(_SCALE, decision, scale).get("changed"))
 
-    def _prove(self, seen: SeenWorkload, wanted: int, arguments: Mapping[str, t.Any]) -> str:
+    def _field(self) -> Field:
+        place = self._place
+        resource = WORKLOAD_RESOURCES[place.workload.kind]
+        return Field(resource, place.namespace, place.workload.name, "/spec/replicas", _replicas)
+
+    def _prove(self, seen: SeenWorkload, before: int, wanted: int, arguments: Mapping[str, t.Any]) -> str:
         """Wait until so many pods serve and the checks of the service pass; then the number is one that works.
 
         :returns: what does not work, empty when everything does.
@@ -164,6 +193,9 @@ class ActionModule(KubernetesStepAction):
         def prove(_run: OpenRun) -> dict[str, t.Any]:
             waiter = RolloutWaiter(self._client, self._place, self.renew, lambda _pods: ())
             waited = waiter.wait(seen.rollout.current, Budget(arguments["rollout_within"]))
+            if waited.problem and self._temporary:
+                self._scale_back(before, wanted)
+                raise NotProven(f"{self._place} cannot be scaled out and has {before} pods again: {waited.problem}")
             problem = waited.problem or self.until_healthy(self.service(), arguments["healthy_within"])
             if problem:
                 raise NotProven(
@@ -171,10 +203,21 @@ class ActionModule(KubernetesStepAction):
                     "run the runbook again: it looks at the pods that are there now",
                 )
             seconds = round(waited.seconds, 3)
-            return {"changed": False, "kind": REPLICAS_KIND, "version": str(wanted), "seconds": seconds}
+            # A number for the time being is none to go back to.
+            kind = f"{REPLICAS_KIND}_for_now" if self._temporary else REPLICAS_KIND
+            return {"changed": False, "kind": kind, "version": str(wanted), "seconds": seconds}
 
         work = functools.partial(self.local_change, f"{PROOF}{_SCALE}", {"version": str(wanted)}, prove)
         return self.proved(work, arguments["when_unhealthy"])
+
+    def _scale_back(self, before: int, wanted: int) -> None:
+        """Take back what did not come up: pods that wait for a place keep it from others."""
+
+        def back(_run: OpenRun) -> dict[str, t.Any]:
+            accepted_at = change_field(self._client, self._field(), str(wanted), str(before), before)
+            return {"changed": accepted_at is not None, "from": str(wanted), "to": str(before)}
+
+        self.local_change("scale_back", {"reason": "the pods did not come up"}, back)
 
     # -- telling -----------------------------------------------------------------------------------------------
 

@@ -23,6 +23,13 @@ options:
   replicas:
     description: The number of pods. When it is left out, the last one that is known to have worked.
     type: int
+  temporary:
+    description:
+      - Whether O(replicas) is for the time being. Then it is bounded by what the quotas of the namespace leave, is
+        taken back at once when the pods do not come up, is no number to go back to later, and RV(due) says how it is
+        undone.
+    type: bool
+    default: false
   reason:
     description: Why, for the record.
     type: str
@@ -124,6 +131,7 @@ def main() -> None:
     run_action_only_module(
         {
             "replicas": {"type": "int"},
+            "temporary": {"type": "bool", "default": False},
             "reason": {"type": "str", "default": ""},
             "rollout_within": {"type": "float", "default": 300.0},
             "healthy_within": {"type": "float"},

@@ -51,6 +51,7 @@ RUNBOOKS = (
     "database_connection_failure",
     "ai_service_unavailable",
     "security_breach_response",
+    "performance_degradation",
 )
 CAUSES = (
     *TREATMENTS,
@@ -101,6 +102,7 @@ class ServiceFindings:
     :param scaled_by: who sets the number of pods by itself right now; empty for nobody.
     :param selector: a known selector that fits the pods; empty when there is none.
     :param kind: of the service, as the inventory has it.
+    :param version: what is rolled out; empty when it is not known.
     :param cut_off: by what key it is cut off on purpose; empty when it is not.
     """
 
@@ -118,6 +120,7 @@ class ServiceFindings:
     selector: str = ""
     cut_off: str = ""
     kind: str = "service"
+    version: str = ""
 
 
 _Finding = tuple[str, float, list[str]]

@@ -36,6 +36,9 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._release_changes
 )
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._runbook_diagnosis import Question, Seen
 
+if t.TYPE_CHECKING:
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes import ServiceFindings
+
 _COLLECTION = "codeblue.recovery."
 _LOOK_SECONDS = 30.0
 _WATCH_SECONDS = 1.0
@@ -57,6 +60,14 @@ class PerformanceDiagnosis:
         if not any(result.target == seen.service.name for result in late):
             return judge_service(seen.service, BottleneckLook(), [])
         return judge_service(seen.service, self._look(seen, late), late)
+
+    def decide_workload(self, seen: Seen, found: ServiceFindings) -> dict[str, t.Any]:
+        """The same of a service on Kubernetes."""
+        from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes_performance import (
+            judge_late,
+        )
+
+        return judge_late(found, late_results(seen), last_well([seen.service.name]), time.time())
 
     def _look(self, seen: Seen, late: Sequence[CheckResult]) -> BottleneckLook:
         service, everything = seen.service, {**seen.dependencies, **seen.services}

@@ -72,6 +72,7 @@ CONTROLLER_REVISIONS = Resource("apps", "v1", "controllerrevisions")
 SERVICES = Resource("", "v1", "services")
 ENDPOINT_SLICES = Resource("discovery.k8s.io", "v1", "endpointslices")
 SECRETS = Resource("", "v1", "secrets")
+QUOTAS = Resource("", "v1", "resourcequotas")
 CONFIG_MAPS = Resource("", "v1", "configmaps")
 AUTOSCALERS = Resource("autoscaling", "v2", "horizontalpodautoscalers")
 WORKLOAD_RESOURCES = {

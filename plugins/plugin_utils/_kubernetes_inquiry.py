@@ -60,6 +60,7 @@ class WorkloadSeen:
     :param labelled: the parts of the workload that say which labels its pods have.
     :param cut_off: by what key it is cut off on purpose; empty when it is not.
     :param strays: what acts as if it belonged to the service, one sentence each.
+    :param version: what is rolled out; empty when there is none.
     """
 
     workload: WorkloadLook | None
@@ -71,6 +72,7 @@ class WorkloadSeen:
     labelled: Mapping[str, t.Any] | None = None
     cut_off: str = ""
     strays: tuple[str, ...] = ()
+    version: str = ""
 
     def findings(
         self,
@@ -102,6 +104,7 @@ class WorkloadSeen:
             selector=route.text if route is not None else "",
             cut_off=self.cut_off,
             kind=service.kind,
+            version=self.version,
         )
 
 
@@ -173,7 +176,7 @@ def _seen(platform: KubernetesPlatform, objects: NamespaceObjects, client: Kuber
     workload = objects.find(kind, name)
     look = look_at_workload(objects, kind, name)
     earlier: tuple[str, ...] = ()
-    changed_at = None
+    changed_at, version = None, ""
     missing: tuple[Missing, ...] = ()
     if workload is not None and look is not None and not look.complete:
         missing = missing_references(_with_wanted(objects, workload, platform.namespace, client), kind, name)
@@ -181,7 +184,7 @@ def _seen(platform: KubernetesPlatform, objects: NamespaceObjects, client: Kuber
         history = objects.by_kind["ReplicaSet" if kind == "Deployment" else "ControllerRevision"]
         rollout = read_rollout({**workload, "kind": kind}, history, objects.by_kind["Pod"])
         earlier = tuple(each.version for each in rollout.earlier)
-        changed_at = _changed_at(workload)
+        changed_at, version = _changed_at(workload), rollout.current.version
     route = platform.service
     counted = workload is not None and kind != "DaemonSet"
     return WorkloadSeen(
@@ -190,6 +193,7 @@ def _seen(platform: KubernetesPlatform, objects: NamespaceObjects, client: Kuber
         missing=missing,
         changed_at=changed_at,
         earlier=earlier,
+        version=version,
         replicas=_replicas({**(workload or {}), "kind": kind}, platform, client) if counted else None,
         labelled=_labelled(workload, kind) if workload is not None else None,
         cut_off=cut_off(workload, objects.find("Service", route) if route is not None else None),
