@@ -219,14 +219,12 @@ class ActionModule(OpeningAction):
 
     def _workload(self, own: RunbookDiagnosis | None, seen: Seen, looked: WorkloadSeen) -> dict[str, t.Any]:
         """The judgement about a service on Kubernetes: the runbook's own where it has one for those."""
-        in_cluster = getattr(own, "decide_in_cluster", None)
-        if in_cluster is not None:
-            return dict(in_cluster(seen.service, looked, seen.detection))
+        if hasattr(own, "decide_in_cluster"):
+            return dict(own.decide_in_cluster(seen.service, looked, seen.detection))
         name = seen.service.name
         proven = functools.partial(self._proven, name)
         found = looked.findings(seen.service, _failing(seen.service, seen.detection), self._bad(name), proven)
-        decide = getattr(own, "decide_workload", None)
-        return judge(found, time.time()) if decide is None else dict(decide(seen, found))
+        return dict(own.decide_workload(seen, found)) if hasattr(own, "decide_workload") else judge(found, time.time())
 
     def _bad(self, name: str) -> list[str]:
         """Versions of the service's workload that are marked bad; a look in check mode leaves that to the rollback."""

@@ -161,7 +161,7 @@ class Cluster:
 
     def namespace(self, name: str) -> Namespace:
         """Make a namespace; returns when pods can be made in it."""
-        client = self.client()
+        client = self.client(seconds=300.0)
         client.create(NAMESPACES, "", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         deadline = time.monotonic() + _MOST_SECONDS
         while not client.list_all(SERVICE_ACCOUNTS, name):
