@@ -69,9 +69,16 @@ _SCALE = (
     *_WAIT,
     *_RECONCILERS,
     *_on(_WORKLOADS, "get", "patch"),
-    *_on(_SCALERS, "get", "list", optional=True),
+    *_on(_HISTORY, "list"),
+    *_on(f"{_SCALERS} resourcequotas", "list", optional=True),
 )
-_ROUTE = (*_CHECK, *_RECONCILERS, *_on(_WORKLOADS, "get"), *_on("services", "get", "patch"))
+_ROUTE = (
+    *_CHECK,
+    *_RECONCILERS,
+    *_on(_WORKLOADS, "get"),
+    *_on(f"{_HISTORY} pods", "list"),
+    *_on("services", "get", "patch"),
+)
 _RESTORE = (*_CHECK, *_WAIT, *_RECONCILERS, *_on(_KEPT, "get", "create", "patch"), *_on("pods", "list", "delete"))
 _EVIDENCE = (
     *_on(_WORKLOADS, "get"),
@@ -80,7 +87,13 @@ _EVIDENCE = (
     *_on(f"events {_HISTORY}", "list", optional=True),
     *_on(_KEPT, "list", optional=True),
 )
-_FEATURES = (*_CHECK, *_on("configmaps", "get", "patch"), *_on(_WORKLOADS, "get", "patch"), *_on("pods", "list"))
+_FEATURES = (
+    *_CHECK,
+    *_RECONCILERS,
+    *_on("configmaps", "get", "patch"),
+    *_on(_WORKLOADS, "get", "patch"),
+    *_on("pods", "list"),
+)
 _QUARANTINE = (
     *_CHECK,
     *_WAIT,
