@@ -214,4 +214,13 @@ def find_cluster(directory: Path) -> Iterator[Cluster]:
     labels = cluster.client().get(NAMESPACES, "kube-system")["metadata"].get("labels") or {}
     if labels.get(LAB_LABEL) != "true":
         pytest.skip(f"the cluster of KUBECONFIG is no lab: kubectl label namespace kube-system {LAB_LABEL}=true")
-    yield cluster
+    if not os.environ.get("CODEBLUE_SIMULATED_NODE"):
+        yield cluster
+        return
+    node = SimulatedNode(cluster.kubeconfig)
+    node.start()
+    try:
+        yield cluster
+    finally:
+        node.stop()
+        node.remove()

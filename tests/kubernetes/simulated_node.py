@@ -26,7 +26,9 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_look
 
 NODE = "simulated-0"
 _CAPACITY = {"cpu": "32", "memory": "64Gi", "pods": "250"}
-_WATCH_SECONDS = 30
+# After each the lease is renewed, as a kubelet does.
+_WATCH_SECONDS = 10
+_LEASE = f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{NODE}"
 _PODS = f"/api/v1/pods?fieldSelector=spec.nodeName%3D{NODE}"
 
 
@@ -63,9 +65,15 @@ class SimulatedNode:
             self._watching.close()
         self._thread.join(timeout=5)
 
+    def remove(self) -> None:
+        """Take the node away, in a cluster that goes on."""
+        self._call("DELETE", f"/api/v1/nodes/{NODE}")
+
     def _run(self) -> None:
         while not self._ended.is_set():
             try:
+                # Controllers of a cluster that others run take a node that is silent for dead.
+                self._call("PATCH", _LEASE, {"spec": {"renewTime": _now(precise=True)}})
                 found = self._call("GET", _PODS)
                 for pod in found["items"]:
                     self._seen(pod)

@@ -21,7 +21,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._recovery_order 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._snapshot_places import backup_root
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = sorted(ROOT.glob("inventories/example_*/hosts.yml"))
+EXAMPLES = sorted(ROOT.glob("inventories/example_hosts*/hosts.yml"))
 RUNBOOKS = sorted(path.parent.name for path in ROOT.glob("runbooks/*/runbook.yml"))
 # A secret in a reference: the controller's file or variable that holds it.
 REFERENCE = re.compile(r"\A(file:/|env:[A-Z])")
