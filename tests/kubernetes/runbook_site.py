@@ -49,6 +49,20 @@ class RunbookSite(Account):
         assert lines, done.stderr
         return done.returncode, lines
 
+    def resume(self, run_id: str) -> tuple[int, Lines]:
+        """Take a run up again."""
+        done = subprocess.run(
+            [sys.executable, "-m", "codeblue", "resume", run_id, "-i", str(self.inventory), "--json"],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+        lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        assert lines, done.stderr
+        return done.returncode, lines
+
     def steps(self, target: str) -> list[tuple[str, str]]:
         """What the last run did with a target after its diagnosis, with the outcome of each step."""
         run = max(self.store().runs(), key=lambda each: each.run_id)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import typing as t
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_clie
 )
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_routes import selector_text
 from cluster import Cluster, Namespace
+from faulty_proxy import Fault, FaultyProxy
 from runbook_site import Site, login
 
 pytestmark = pytest.mark.kubernetes
@@ -90,6 +93,35 @@ def test_a_selector_that_something_was_merged_into_is_replaced(
     patch = json.loads(undo.split("-p ")[1].strip("'"))
     namespace.client.patch(SERVICES, "login", namespace.name, patch)
     assert selector(namespace) == wrong
+
+
+def test_a_killed_run_is_resumed_and_scales_once(cluster: Cluster, namespace: Namespace, tmp_path: Path) -> None:
+    login(namespace)
+    scale(namespace, 0)
+
+    def kill() -> None:
+        """The patch has reached the server; neither its answer nor the result in the journal will be seen."""
+        (run,) = site.store().runs()
+        (step,) = site.store().open_intents(run.run_id)
+        playbook = int(Path(f"/proc/{step.worker.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
+        for pid in (playbook, step.worker.pid):
+            os.kill(pid, signal.SIGKILL)
+
+    with FaultyProxy(cluster.own.url, str(cluster.own.authority)) as proxy:
+        config = cluster.own.token_kubeconfig(f"killed-{namespace.name}", cluster.token(), proxy.url)
+        site = Site(tmp_path, namespace, config, replicas=2)
+        proxy.next("PATCH", Fault(passes=True, then=kill))
+        code, lines = site.codeblue("run")
+        assert code != 0, lines[-1]
+        (run,) = site.store().runs()
+        (step,) = site.store().open_intents(run.run_id)
+        assert (step.stage, step.action) == ("scale", "scale")
+        code, lines = site.resume(run.run_id)
+    assert code == 0 and lines[-1]["outcome"] == "recovered", lines[-1]
+    assert proxy.seen.count("PATCH") == 1
+    wanted = ["decide_1", "choose", "scale", "prove_scale"]
+    assert site.steps("login") == [(action, "ok") for action in wanted]
+    namespace.until_pods("login", {"3.8": [True, True]})
 
 
 def test_what_somebody_else_made_of_it_meanwhile_is_left(namespace: Namespace) -> None:
