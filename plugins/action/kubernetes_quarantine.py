@@ -7,6 +7,7 @@ What is proven of it is said, and no more: from the controller nobody can see wh
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import time
@@ -29,6 +30,8 @@ try:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_objects import kept_by_controller
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_quarantine import NamespaceQuarantine
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_reconcilers import (
+        REFUSE,
+        TELL,
         Reconciler,
         find_reconcilers,
     )
@@ -91,8 +94,7 @@ class ActionModule(KubernetesStepAction):
         aside = policies.policies_that_select(every, labels)
         reason = arguments["reason"] or "asked for by a person"
         deny = policies.deny_all(pods, self._place.management, self._place, reason)
-        keepers = [find_reconcilers(self._client, {**each, "kind": policies.POLICY}, []) for each in aside]
-        suspended = self.meet([each for found in keepers for each in found], f"a NetworkPolicy of {self._place}")
+        suspended = self._keepers(aside)
         enforcement = look_for_enforcement(self._client, self._place.namespace)
         before = self._ways(service)
         for each in aside:
@@ -111,6 +113,20 @@ class ActionModule(KubernetesStepAction):
         gone = self._replace_pods(seen, arguments["gone_within"], denied_now)
         proof = self._prove(service, seen, before)
         return self._told_of_closing(names, f"{gone}; {enforcement.said}", proof)
+
+    def _keepers(self, aside: list[Mapping[str, t.Any]]) -> list[Reconciler]:
+        """Those who keep a policy and are to be suspended.
+
+        One that cannot be is told, for most of a quarantine is better than none.
+        """
+        found = [
+            dataclasses.replace(each, treatment=TELL, advice=f"it may open it again: {each.advice}")
+            if each.treatment == REFUSE
+            else each
+            for policy in aside
+            for each in find_reconcilers(self._client, {**policy, "kind": policies.POLICY}, [])
+        ]
+        return self.meet(found, f"a NetworkPolicy of {self._place}")
 
     def _accepted(self, service: Service, arguments: dict[str, t.Any]) -> None:
         """Isolation of a clinical service needs a person's word, but for a lab.

@@ -176,11 +176,12 @@ class ActionModule(KubernetesStepAction):
         in_doubt = self.begun(action)
 
         def rotate(run: OpenRun) -> dict[str, t.Any]:
+            sent = in_doubt
             for _conflict in range(_MOST_CONFLICTS):
                 live = self._client.get(SECRETS, secret.name, namespace)
                 if (live["metadata"].get("annotations") or {}).get(_ROTATED) == run.run_id:
                     # It was this run, and the answer was lost.
-                    return {"changed": in_doubt, "keys": sorted(secret.keys)}
+                    return {"changed": sent, "keys": sorted(secret.keys)}
                 values = {key: given.get(key) or new_key().encode() for key in secret.keys}
                 change = {
                     "metadata": {
@@ -192,6 +193,7 @@ class ActionModule(KubernetesStepAction):
                 try:
                     self._client.merge(SECRETS, secret.name, namespace, change)
                 except Conflict:
+                    sent = True
                     continue
                 return {"changed": True, "keys": sorted(secret.keys), "accepted_at": time.time()}
             raise KubernetesError(f"Secret {secret.name}: is changed over and over by others", "find out who keeps it")

@@ -209,12 +209,11 @@ def _operations(policy: Object, selector: Object, note: Object | None) -> list[d
     notes = {key: value for key, value in (policy["metadata"].get("annotations") or {}).items() if key != BEFORE}
     if note is not None:
         notes[BEFORE] = as_bytes(note).decode()
-    annotations = (
-        {"op": "add", "path": "/metadata/annotations", "value": notes}
-        if notes
-        else {"op": "remove", "path": "/metadata/annotations"}
-    )
-    return [{"op": "add", "path": "/spec/podSelector", "value": dict(selector)}, annotations]
+    # Never `remove`: repeated after an answer that was lost it finds nothing there, which is no conflict but an error.
+    return [
+        {"op": "add", "path": "/spec/podSelector", "value": dict(selector)},
+        {"op": "add", "path": "/metadata/annotations", "value": notes},
+    ]
 
 
 def _filled(value: t.Any) -> t.Any:

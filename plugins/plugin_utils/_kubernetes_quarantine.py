@@ -63,7 +63,7 @@ class NamespaceQuarantine:
 
     def put(self, policy: Object) -> bool:
         """Make a policy, or have the one of its name be like it."""
-        name = str(policy["metadata"]["name"])
+        name, tried = str(policy["metadata"]["name"]), self._client.writes
         try:
             self._client.create(_POLICIES, self._place.namespace, policy)
             return True
@@ -73,7 +73,8 @@ class NamespaceQuarantine:
         if policies.OF not in (live["metadata"].get("labels") or {}):
             raise Refused(f"NetworkPolicy {name} is somebody else's, nothing was changed", "give it another name")
         if policies.same_rules(live["spec"], policy["spec"]):
-            return False
+            # With an answer that was lost on the way, it was this very call that made it.
+            return self._client.writes - tried > 1
         operations = [
             {"op": "replace", "path": "/metadata/resourceVersion", "value": live["metadata"]["resourceVersion"]},
             {"op": "replace", "path": "/spec", "value": policy["spec"]},
@@ -124,16 +125,17 @@ class NamespaceQuarantine:
 
     def _change(self, name: str, decide: Callable[[Object], Sequence[Mapping[str, t.Any]]]) -> bool:
         """Patch a policy by what is decided on it as it is; again when somebody else was quicker."""
+        sent = False
         for _conflict in range(_MOST_CONFLICTS):
             live = self._client.get(_POLICIES, name, self._place.namespace)
             operations = decide(live)
             if not operations:
-                return False
+                return sent
             version = live["metadata"]["resourceVersion"]
             guard = {"op": "replace", "path": "/metadata/resourceVersion", "value": version}
             try:
                 self._client.patch(_POLICIES, name, self._place.namespace, [guard, *operations])
                 return True
             except Conflict:
-                continue
+                sent = True
         raise KubernetesError(f"NetworkPolicy {name}: is changed over and over by others", "find out who keeps it")

@@ -169,6 +169,7 @@ class NamespaceRestore:
         resource, namespace = resource_of(kind), self._place.namespace
         if each.treatment == MAKE:
             body = {**found, "metadata": {**found["metadata"], "namespace": namespace}}
+            tried = self._client.writes
             try:
                 self._client.create(resource, namespace, body)
                 return True
@@ -179,7 +180,9 @@ class NamespaceRestore:
                         f"{each.name}: somebody has made another one meanwhile, nothing was overwritten",
                         f"to have the one of the snapshot: replace {each.name.kind}/{each.name.name} by name",
                     ) from None
-                return False
+                # With an answer that was lost on the way, it was this very call that made it.
+                return self._client.writes - tried > 1
+        sent = False
         for _conflict in range(_MOST_CONFLICTS):
             live = self.live(each.name)
             if live is None:
@@ -189,17 +192,17 @@ class NamespaceRestore:
                 if each.treatment == ADD_KEYS:
                     missing = set(each.keys) - _keys_of(live)
                     if not missing:
-                        return False
+                        return sent
                     values = _values_of(Restored(each.name, ADD_KEYS, tuple(missing)), found)
                     change = {"metadata": {"resourceVersion": version}, **values}
                     self._client.merge(resource, each.name.name, namespace, change)
                     return True
                 if digest_of(kept(live, kind)) == digest_of(found):
-                    return False
+                    return sent
                 self._client.patch(resource, each.name.name, namespace, _operations(live, found))
                 return True
             except Conflict:
-                continue
+                sent = True
         raise KubernetesError(f"{each.name}: is changed over and over by others", "find out who keeps it")
 
 
@@ -274,8 +277,9 @@ def _operations(live: Object, found: Object) -> list[dict[str, t.Any]]:
         if key == "spec" and isinstance(value, Mapping):
             value = {**{name: live["spec"][name] for name in _ASSIGNED if name in (live.get("spec") or {})}, **value}
         operations.append({"op": "add", "path": f"/{key}", "value": value})
+    # Not `remove`: repeated after an answer that was lost it finds nothing there, which is no conflict but an error.
     operations += [
-        {"op": "remove", "path": f"/{key}"}
+        {"op": "add", "path": f"/{key}", "value": None}
         for key in live
         if key not in ("apiVersion", "kind", "metadata", "status", "secrets", *fields)
     ]

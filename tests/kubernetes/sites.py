@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyrage
 import yaml
-from account import Account, Played
+from account import Account, Played, Process
 
 _TASK = "The task under test"
 _MOST_SECONDS = 120
@@ -28,9 +28,13 @@ class Keeper(Account):
         self.recipient = str(identity.to_public())
         super().__init__(root, services)
 
-    def act(self, action: str, *options: str, runbook: str = "ai_service_unavailable", **arguments: t.Any) -> Played:
-        """Open a run, carry one action out, close it."""
-        opening = {"runbook": runbook, "because": "a test"}
+    def act(self, action: str, *options: str, run_id: str = "", **arguments: t.Any) -> Played:
+        """Open a run, or take it up again, carry one action out, close it."""
+        return self.ended(self.begin(action, *options, run_id=run_id, **arguments))
+
+    def begin(self, action: str, *options: str, run_id: str = "", **arguments: t.Any) -> Process:
+        """The same, without waiting for its end."""
+        opening = {"runbook": "ai_service_unavailable", "because": "a test", **({"run_id": run_id} if run_id else {})}
         failed = {"outcome": "failed", "failure": "{{ ansible_failed_result }}"}
         tasks = [
             {"name": "Open", "codeblue.recovery.run_open": opening, "run_once": True},
@@ -38,7 +42,16 @@ class Keeper(Account):
             {"name": "Close", "codeblue.recovery.run_close": {"outcome": "done"}},
         ]
         block = {"block": tasks, "rescue": [{"name": "Close", "codeblue.recovery.run_close": failed}]}
-        return self.play([{"hosts": "all", "gather_facts": False, "tasks": [block]}], *options)
+        play = self.root / "tested.yml"
+        plays = [{"hosts": "all", "gather_facts": False, "tasks": [block]}]
+        play.write_text(yaml.safe_dump(plays), encoding="utf-8")
+        return self.start_play(play, *options)
+
+    @staticmethod
+    def ended(process: Process) -> Played:
+        """Wait for the end of it."""
+        out, _nothing = process.communicate(timeout=_MOST_SECONDS)
+        return Played(process.returncode, out, _result_of(out))
 
     def codeblue(self, command: str, runbook: str, *options: str) -> tuple[int, list[dict[str, t.Any]]]:
         """The command; returns its code and its lines."""
@@ -53,14 +66,6 @@ class Keeper(Account):
         lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         assert lines, done.stderr
         return done.returncode, lines
-
-    def play(self, plays: list[dict[str, t.Any]], *options: str) -> Played:
-        """Play to the end."""
-        play = self.root / "tested.yml"
-        play.write_text(yaml.safe_dump(plays), encoding="utf-8")
-        process = self.start_play(play, *options)
-        out, _nothing = process.communicate(timeout=_MOST_SECONDS)
-        return Played(process.returncode, out, _result_of(out))
 
 
 def _result_of(out: str) -> dict[str, t.Any]:

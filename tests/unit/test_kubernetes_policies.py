@@ -36,8 +36,6 @@ def patched(before: dict[str, t.Any], operations: list[dict[str, t.Any]]) -> dic
     for each in operations:
         if each["path"] == "/spec/podSelector":
             spec["podSelector"] = each["value"]
-        elif each["op"] == "remove":
-            metadata.pop("annotations")
         else:
             metadata["annotations"] = each["value"]
     return {**before, "metadata": metadata, "spec": spec}
