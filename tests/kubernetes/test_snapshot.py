@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import yaml
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._content_store import ContentStore
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_client import (
     CONFIG_MAPS,
@@ -110,3 +111,24 @@ def test_two_hundred_workloads_are_kept_in_ten_seconds(namespace: Namespace, tmp
     )
     assert played.result["kinds"]["Deployment"] == 200 and played.result["calls"] == len(KINDS)
     assert played.said["seconds"] <= 10
+
+
+def test_the_command_creates_verifies_proves_and_restores(namespace: Namespace, tmp_path: Path) -> None:
+    namespace.workload("Deployment", "records", "3.8")
+    site = Keeper(tmp_path, {"records": namespace.variables("Deployment", "records")})
+    groups = yaml.safe_load(site.inventory.read_text(encoding="utf-8"))
+    groups["all"]["children"]["codeblue_services"]["hosts"]["records"]["codeblue_snapshot_recipients"] = [
+        site.recipient
+    ]
+    site.inventory.write_text(yaml.safe_dump(groups), encoding="utf-8")
+    for command, state in (("create", "verified"), ("verify", "verified"), ("prove", "proven")):
+        identity = [] if command == "create" else ["--identity", str(site.identity)]
+        code, lines = site.snapshot(command, "-i", str(site.inventory), "--json", *identity)
+        assert code == 0, lines[-1]
+        (entry,) = site.store().snapshots("records")
+        assert entry.state == state, (command, lines[-1])
+    place = tmp_path / "looked-at"
+    wanted = [entry.snapshot_id, "Deployment/records.json", "--level", "objects", "--to", str(place)]
+    code, _lines = site.snapshot("restore", *wanted, "--identity", str(site.identity))
+    found = json.loads((place / "Deployment" / "records.json").read_text(encoding="utf-8"))
+    assert code == 0 and found["kind"] == "Deployment"
