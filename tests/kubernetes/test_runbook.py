@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_client import WORKLOAD_RESOURCES
 from cluster import Cluster, Namespace
-from runbook_site import Site, login
+from runbook_site import RunbookSite, Site, login
 
 pytestmark = pytest.mark.kubernetes
 _WRITES = {"create", "update", "patch", "delete", "deletecollection"}
@@ -64,15 +61,8 @@ def test_a_secret_that_is_missing_is_named(namespace: Namespace, tmp_path: Path)
 
 
 def test_another_runbook_says_that_it_does_not_work_there(namespace: Namespace, tmp_path: Path) -> None:
-    site = Site(tmp_path, namespace)
-    done = subprocess.run(
-        [sys.executable, "-m", "codeblue", "run", "data_corruption_detected", "-i", str(site.inventory), "--json"],
-        env=site.environment,
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
-    last = json.loads(done.stdout.splitlines()[-1])
-    assert done.returncode == 2, last
-    assert "login: data_corruption_detected does not work on platform kubernetes yet" in last["error"]
+    variables = {**namespace.variables("Deployment", "records"), "codeblue_kind": "database"}
+    site = RunbookSite(tmp_path, {"records": variables}, "data_corruption_detected")
+    code, lines = site.codeblue("run")
+    assert code == 2, lines[-1]
+    assert "records: data_corruption_detected does not work on platform kubernetes yet" in lines[-1]["error"]
