@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import secrets
 import typing as t
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import yaml
@@ -112,8 +112,10 @@ class ActionModule(KubernetesStepAction):
         asked = {name: arguments[name] for name in ("objects", "replace")}
         return self.local_change("choose_objects", {"reason": "what is missing or was asked for", **asked}, decide)
 
-    def _candidates(self, arguments: dict[str, t.Any]) -> list[KeptObjects]:
-        return [self._snapshot(each.snapshot_id, arguments) for each in self._catalog(arguments)]
+    def _candidates(self, arguments: dict[str, t.Any]) -> Iterator[KeptObjects]:
+        """The newest first, each opened when it is looked into: an older one may be for another identity, or gone."""
+        for each in self._catalog(arguments):
+            yield self._snapshot(each.snapshot_id, arguments)
 
     def _newest_with(self, name: ObjectName, arguments: dict[str, t.Any]) -> KeptObjects:
         found = next((each for each in self._candidates(arguments) if each.has(name)), None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import typing as t
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, Refused
@@ -212,7 +212,7 @@ def values_missing(each: Restored, found: Object) -> list[str]:
 
 
 def choose_snapshot_for(
-    wanted: Sequence[Restored], candidates: Sequence[KeptObjects], where: str
+    wanted: Sequence[Restored], candidates: Iterable[KeptObjects], where: str
 ) -> tuple[KeptObjects, list[Restored]]:
     """The newest snapshot that holds all that is wanted, the keys among it.
 

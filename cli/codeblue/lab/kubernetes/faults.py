@@ -56,13 +56,14 @@ class ClusterFault(ABC):
 
 def cluster_faults() -> dict[str, ClusterFault]:
     """Every fault by name, in the order of the table in the documentation."""
+    from codeblue.lab.kubernetes.ai_faults import AI_FAULTS
     from codeblue.lab.kubernetes.clinic_faults import CLINIC_FAULTS
     from codeblue.lab.kubernetes.database_faults import DATABASE_FAULTS
     from codeblue.lab.kubernetes.object_faults import OBJECT_FAULTS
     from codeblue.lab.kubernetes.place_faults import PLACE_FAULTS
     from codeblue.lab.kubernetes.release_faults import RELEASE_FAULTS
 
-    every = (*RELEASE_FAULTS, *OBJECT_FAULTS, *PLACE_FAULTS, *DATABASE_FAULTS, *CLINIC_FAULTS)
+    every = (*RELEASE_FAULTS, *OBJECT_FAULTS, *PLACE_FAULTS, *DATABASE_FAULTS, *AI_FAULTS, *CLINIC_FAULTS)
     return {fault.name: fault for fault in every}
 
 

@@ -21,6 +21,15 @@ _SERVICES: t.Mapping[str, tuple[str, str, int, list[str], str]] = {
     "records": ("codeblue_application_services", "service", 2, ["patient_db", "auth"], "15m"),
     "ai": ("codeblue_ai_services", "ai", 3, [], "15m"),
 }
+_FEATURES: t.Mapping[str, dict[str, t.Any]] = {
+    "ai": {
+        "triage": {
+            "used_by": "records",
+            "enabled": "ai_enabled",
+            "places": [{"config_map": "records-flags", "key": "flags.json"}],
+        }
+    }
+}
 
 
 def write_inventory(parts: ClusterParts) -> None:
@@ -43,6 +52,8 @@ def inventory(parts: ClusterParts) -> dict[str, t.Any]:
         "codeblue_snapshot_recipients": [recipient],
         "codeblue_evidence_recipients": [recipient],
         "codeblue_snapshot_identity": str(parts.layout.identity),
+        # Of its own: an earlier lab's snapshots are for another identity.
+        "codeblue_snapshot_store": str(parts.layout.root / "snapshots"),
     }
     return {"all": {"vars": shared, "children": {"codeblue_services": {"children": groups}}}}
 
@@ -56,6 +67,8 @@ def _service(parts: ClusterParts, name: str, kind: str, tier: int, needs: list[s
         "service": SERVICE_NAMES[name],
         "replicas": workload.body["spec"]["replicas"],
     }
+    if name in _FEATURES:
+        place["features"] = _FEATURES[name]
     for key, value in (("kubeconfig", parts.state.kubeconfig), ("context", parts.state.context)):
         if value is not None:
             place[key] = value
