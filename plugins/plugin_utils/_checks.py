@@ -241,6 +241,11 @@ class CheckResult:
     at: float
     topic: str | None = None
 
+    @property
+    def tells_speed(self) -> bool:
+        """Whether its time is that of the service, and not of monitoring or of a cluster's API."""
+        return self.type != WorkloadCheck.type and self.topic in (None, "performance")
+
 
 #: Every way in which a check can fail, with what it means.
 ERROR_CLASSES: Mapping[str, str] = {

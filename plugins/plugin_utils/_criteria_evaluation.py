@@ -187,7 +187,7 @@ def _check_slow(
 
     def late(result: CheckResult) -> bool:
         if condition.over is not None:
-            return result.seconds > condition.over
+            return result.tells_speed and result.seconds > condition.over
         return not result.ok and result.error_class in _LATE
 
     hits = [

@@ -127,7 +127,7 @@ def late_results(seen: Seen) -> list[CheckResult]:
     return [
         result
         for result in seen.detection.results
-        if result.topic in (None, "performance")
+        if result.tells_speed
         and (not confirmed or result.target in confirmed)
         and (
             (not result.ok and result.error_class in ("slow", "timeout"))

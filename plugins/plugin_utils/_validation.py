@@ -113,9 +113,7 @@ def judge_service(target: str, results: Sequence[CheckResult], thresholds: Thres
     """HEALTHY, DEGRADED or DOWN, with the reasons; see `validate`."""
     failed = [result for result in results if not result.ok]
     answered = [result for result in results if result.ok]
-    # How long monitoring takes to tell of a danger says nothing about the service.
-    own = [result for result in answered if result.topic in (None, "performance")]
-    slow = [result for result in own if result.seconds > thresholds.response]
+    slow = [result for result in answered if result.tells_speed and result.seconds > thresholds.response]
     reasons = [_failure(result) for result in failed]
     reasons += [f"{r.id} took {r.seconds:.2f} s, wanted within {thresholds.response:g} s" for r in slow]
     if not results:

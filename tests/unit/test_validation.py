@@ -64,3 +64,9 @@ def test_reasons_are_bounded() -> None:
     found = validate(results, {"a": LIMITS})
     assert len(found.reasons) == 11 and len(found.services[0].reasons) == 11
     assert found.as_dict()["services"][0]["failed"] == 50
+
+
+@pytest.mark.parametrize(("kind", "status"), [("http", "DEGRADED"), ("workload", "HEALTHY")])
+def test_how_long_a_cluster_takes_to_tell_is_not_the_services_time(kind: str, status: str) -> None:
+    late = CheckResult("ai", "x", "shallow", kind, True, 30.0, None, "", 0.0)
+    assert judge_service("ai", [late], Thresholds()).status == status
