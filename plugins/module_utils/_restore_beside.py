@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import typing as t
 from dataclasses import dataclass, field
 
@@ -51,6 +52,7 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._verify_backup i
 from ansible_collections.codeblue.recovery.plugins.module_utils._wal_archive import WalArchive
 
 _SPARE_BYTES = 512 * 1024 * 1024  # beyond the files: log that replay leaves, and what it rewrites
+_END_SECONDS = 3.0
 _POLL_SECONDS = 0.1
 _ANSWER_SECONDS = 5.0  # psql's own wait for one answer of a server that has just opened its door
 
@@ -343,7 +345,7 @@ def recover(request: RestoreRequest, place: BesidePlace, deadline: Deadline) -> 
             state.update(_look(login, deadline))
         except SqlUnavailable as error:
             if error.kind not in ("refused", "starting_up", "shutting_down", "closed", "timeout"):
-                raise
+                _require_end(process, error)
             return False
         return not state["in_recovery"] if promoted else (state["paused"] or not state["in_recovery"])
 
@@ -362,6 +364,17 @@ def recover(request: RestoreRequest, place: BesidePlace, deadline: Deadline) -> 
             process.wait()
         raise
     return state
+
+
+def _require_end(process: "subprocess.Popen[bytes]", error: SqlUnavailable) -> None:
+    """A session that is open while the server ends abnormally is told of that, and not of the reason.
+
+    :raises SqlUnavailable: the server goes on, so that it meant what it said.
+    """
+    try:
+        process.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise error from None
 
 
 def _look(login: Login, deadline: Deadline) -> t.Dict[str, t.Any]:

@@ -188,13 +188,14 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._process_manager
 from ansible_collections.codeblue.recovery.plugins.module_utils._reconcilers import Touched
 
 _STOP_SECONDS = 15.0
+_START_SECONDS = 10.0
 
 
 def perform(params: t.Dict[str, t.Any], context: StepContext) -> StepOutcome:
     """Rejoin unless it follows already."""
     deadline = Deadline(params["timeout"])
     job = _job(params, context)
-    before = look_at_follower(job.member, deadline)
+    before = _settled(job, deadline)
     if follows(before, job.upstream):
         dropped = unused_slots(job.member, params["unneeded_slots"], deadline)
         if not context.check_mode:
@@ -219,6 +220,19 @@ def perform(params: t.Dict[str, t.Any], context: StepContext) -> StepOutcome:
     drop_slots(job.member, dropped, deadline)
     _finish(job, params, deadline)
     return StepOutcome(True, before, after, {**extra, "timeline": source["timeline"], "slots_dropped": dropped})
+
+
+def _settled(job: Rejoin, deadline: Deadline) -> t.Dict[str, t.Any]:
+    """What the member is. One that was just started, as by an attempt that was killed, does not answer for a moment."""
+    seen: t.Dict[str, t.Any] = {}
+
+    def answers() -> bool:
+        seen.clear()
+        seen.update(look_at_follower(job.member, deadline))
+        return not seen["running"] or seen["in_recovery"] is not None
+
+    deadline.within(_START_SECONDS).wait_until(answers, 0.1)
+    return seen
 
 
 def _bring_back(
