@@ -23,6 +23,7 @@ try:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes import (
         RESTORE_OBJECTS,
         VERSION_KIND,
+        ServiceFindings,
         judge,
         refuse_other_runbooks,
         without_snapshot,
@@ -46,6 +47,7 @@ try:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._run_opener import Opened, RunOpener
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._run_opening import card_of
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._runbook_diagnosis import (
+        ClusterDiagnosis,
         Questions,
         RunbookDiagnosis,
         Seen,
@@ -219,12 +221,15 @@ class ActionModule(OpeningAction):
 
     def _workload(self, own: RunbookDiagnosis | None, seen: Seen, looked: WorkloadSeen) -> dict[str, t.Any]:
         """The judgement about a service on Kubernetes: the runbook's own where it has one for those."""
-        if hasattr(own, "decide_in_cluster"):
-            return dict(own.decide_in_cluster(seen.service, looked, seen.detection))
         name = seen.service.name
         proven = functools.partial(self._proven, name)
-        found = looked.findings(seen.service, _failing(seen.service, seen.detection), self._bad(name), proven)
-        return dict(own.decide_workload(seen, found)) if hasattr(own, "decide_workload") else judge(found, time.time())
+
+        def findings() -> ServiceFindings:
+            return looked.findings(seen.service, _failing(seen.service, seen.detection), self._bad(name), proven)
+
+        if isinstance(own, ClusterDiagnosis):
+            return own.decide_workload(seen, looked, findings)
+        return judge(findings(), time.time())
 
     def _bad(self, name: str) -> list[str]:
         """Versions of the service's workload that are marked bad; a look in check mode leaves that to the rollback."""

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 
 import yaml
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError, Refused
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._acceptance import accepted
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_runner import run_checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import WorkloadCheck, plan_checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_step import MISSING, KubernetesStepAction
@@ -133,13 +134,8 @@ class ActionModule(KubernetesStepAction):
 
         :raises Refused: nobody accepted it.
         """
-        accepted = set(arguments["accept"])
-        if not self.check_mode:
-            run = self.open_run()
-            record = run.store.run(run.run_id)
-            accepted |= set(record.accepts if record is not None else ())
-            accepted |= {each.kind for each in run.store.acceptances(run.run_id)}
-        if ACCEPTANCE not in accepted and service.environment != "lab" and not self.check_mode:
+        granted = set(arguments["accept"]) | (set() if self.check_mode else accepted(self.open_run(), ()))
+        if ACCEPTANCE not in granted and service.environment != "lab" and not self.check_mode:
             raise Refused(
                 f"{self.target} would be cut off from everybody, and its users with it.",
                 f"its manual fallback has to be announced first; then: --accept {ACCEPTANCE}",

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._duration import parse_duration
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError, Refused
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._acceptance import accepted
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._gateway_changes import gateway_change
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._intrusion_looks import look_call, traces_of
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
@@ -134,13 +135,8 @@ class ActionModule(StepAction):
 
         :raises Refused: nobody accepted it.
         """
-        accepted = set(arguments["accept"])
-        if not self.check_mode:
-            run = self.open_run()
-            record = run.store.run(run.run_id)
-            accepted |= set(record.accepts if record is not None else ())
-            accepted |= {each.kind for each in run.store.acceptances(run.run_id)}
-        if ACCEPTANCE in accepted or service.environment == "lab" or self.check_mode:
+        granted = set(arguments["accept"]) | (set() if self.check_mode else accepted(self.open_run(), ()))
+        if ACCEPTANCE in granted or service.environment == "lab" or self.check_mode:
             return
         stopped = ""
         if arguments["addresses"]:

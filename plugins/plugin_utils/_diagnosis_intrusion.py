@@ -23,6 +23,9 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._runbook_diagnos
 )
 
 if t.TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes import ServiceFindings
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_inquiry import WorkloadSeen
 
 # In a lab everything happens in seconds; somebody who came minutes ago is looked for elsewhere.
@@ -73,11 +76,13 @@ class IntrusionDiagnosis:
             "strays": traces.strays,
         }
 
-    def decide_in_cluster(self, service: Service, workload: WorkloadSeen, detection: Detection) -> dict[str, t.Any]:
+    def decide_workload(
+        self, seen: Seen, looked: WorkloadSeen, findings: Callable[[], ServiceFindings]
+    ) -> dict[str, t.Any]:
         """The same for a service on Kubernetes, of which less is seen."""
         from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes_breach import judge_breach
 
-        return judge_breach(service.name, workload.strays, _alarms(service, detection), workload.cut_off)
+        return judge_breach(seen.service.name, looked.strays, _alarms(seen.service, seen.detection), looked.cut_off)
 
 
 def _alarms(service: Service, detection: Detection) -> list[CheckResult]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
@@ -38,6 +38,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._runbook_diagnos
 
 if t.TYPE_CHECKING:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes import ServiceFindings
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_inquiry import WorkloadSeen
 
 _COLLECTION = "codeblue.recovery."
 _LOOK_SECONDS = 30.0
@@ -61,13 +62,15 @@ class PerformanceDiagnosis:
             return judge_service(seen.service, BottleneckLook(), [])
         return judge_service(seen.service, self._look(seen, late), late)
 
-    def decide_workload(self, seen: Seen, found: ServiceFindings) -> dict[str, t.Any]:
+    def decide_workload(
+        self, seen: Seen, looked: WorkloadSeen, findings: Callable[[], ServiceFindings]
+    ) -> dict[str, t.Any]:
         """The same of a service on Kubernetes."""
         from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes_performance import (
             judge_late,
         )
 
-        return judge_late(found, late_results(seen), last_well([seen.service.name]), time.time())
+        return judge_late(findings(), late_results(seen), last_well([seen.service.name]), time.time())
 
     def _look(self, seen: Seen, late: Sequence[CheckResult]) -> BottleneckLook:
         service, everything = seen.service, {**seen.dependencies, **seen.services}

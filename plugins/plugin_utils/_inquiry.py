@@ -55,6 +55,8 @@ class Inquiry(contextlib.AbstractContextManager["Inquiry"]):
             self._asked = ask()
         except BaseException:
             self._detection.end()
+            if clusters is not None:
+                clusters.end()
             raise
 
     def detection(self) -> Detection:

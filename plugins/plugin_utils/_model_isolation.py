@@ -50,8 +50,8 @@ def read_isolation(values: TypedMapping, machines: Collection[str]) -> Isolation
         if machine not in machines:
             values.problem(f"access_logs.{machine}", f"no instance runs there, known: {', '.join(machines)}")
     isolation = Isolation(
-        known_networks=_networks(values, "known_networks"),
-        management=_networks(values, "management"),
+        known_networks=read_networks(values, "known_networks"),
+        management=read_networks(values, "management"),
         management_ports=tuple(port for port in ports if isinstance(port, int)),
         own_user=values.optional_text("own_user"),
         access_logs=logs,
@@ -72,7 +72,8 @@ def _texts_by_name(values: TypedMapping, key: str) -> dict[str, str]:
     return found
 
 
-def _networks(values: TypedMapping, key: str) -> tuple[str, ...]:
+def read_networks(values: TypedMapping, key: str) -> tuple[str, ...]:
+    """Networks such as `10.20.0.0/16`; what is none is noted."""
     found = values.texts(key)
     for position, text in enumerate(found):
         try:

@@ -4,12 +4,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_features import Feature, read_feature
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_isolation import read_networks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_kubernetes_secrets import (
     RotatedSecret,
     read_secrets,
@@ -75,7 +75,7 @@ def read_kubernetes(values: TypedMapping, inventory_names: Collection[str]) -> K
         kubeconfig=_kubeconfig(values),
         context=values.optional_text("context"),
         replicas=values.integer("replicas", default=0, least=1) or None,
-        management=_networks(values, "management"),
+        management=read_networks(values, "management"),
         features={n: read_feature(item, n, inventory_names, namespace) for n, item in values.children("features")},
         secrets=read_secrets(values, "secrets"),
     )
@@ -112,13 +112,3 @@ def _kubeconfig(values: TypedMapping) -> str | None:
     if path is not None and not path.startswith("/"):
         values.problem("kubeconfig", f"{quote(path)} is no absolute path")
     return path
-
-
-def _networks(values: TypedMapping, key: str) -> tuple[str, ...]:
-    found = values.texts(key)
-    for position, text in enumerate(found):
-        try:
-            ipaddress.ip_network(text)
-        except ValueError:
-            values.problem(f"{key}[{position}]", f"{quote(text)} is no network, write 10.1.0.0/16")
-    return found

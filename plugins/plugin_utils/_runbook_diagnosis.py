@@ -18,6 +18,10 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls i
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._machines import Machines
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 
+if t.TYPE_CHECKING:
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes import ServiceFindings
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_inquiry import WorkloadSeen
+
 PROVEN = 0.95
 LIKELY = 0.8
 UNDECIDED = 0.0
@@ -75,6 +79,20 @@ class RunbookDiagnosis(t.Protocol):
         :returns: `cause`, `confidence` (`PROVEN`, `LIKELY`, `UNDECIDED`), `evidence` (sentences, the strongest
             first), `treatment` (`none` when healthy, `person` when inconclusive), optionally `next_step` for a
             person, and plain data that the treatment needs; neither secrets nor patient data.
+        """
+
+
+@t.runtime_checkable
+class ClusterDiagnosis(t.Protocol):
+    """What a runbook brings along that judges services on Kubernetes in its own way."""
+
+    def decide_workload(
+        self, seen: Seen, looked: WorkloadSeen, findings: Callable[[], ServiceFindings]
+    ) -> dict[str, t.Any]:
+        """The judgement; see `RunbookDiagnosis.decide`.
+
+        :param looked: what was seen of the workload.
+        :param findings: puts together what the usual judgement is made from.
         """
 
 

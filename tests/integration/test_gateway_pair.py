@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import socket
 import subprocess
 import time
 import typing as t
@@ -17,18 +16,13 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._deadline import
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
 from ansible_collections.codeblue.recovery.plugins.module_utils._haproxy import HaproxyRuntime
 from clinic_site import Site
+from host_cluster import free_port
 
 pytestmark = pytest.mark.lab
 
 RUNBOOK = "database_connection_failure"
 HOST = "all/children/codeblue_services/children/codeblue_databases/hosts/patient_db/codeblue_host"
 MACHINES = "all/children/codeblue_machines/hosts"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _servers(path: Path) -> dict[str, str]:
@@ -46,7 +40,7 @@ def second(site: Site) -> Iterator[Path]:
     state.touch()
     text = layout.gateway_config.read_text(encoding="utf-8")
     text = text.replace(str(layout.gateway_socket), str(runtime)).replace(str(layout.gateway_state_file), str(state))
-    text = re.sub(r"bind 127\.0\.0\.1:\d+", lambda _found: f"bind 127.0.0.1:{_free_port()}", text)
+    text = re.sub(r"bind 127\.0\.0\.1:\d+", lambda _found: f"bind 127.0.0.1:{free_port()}", text)
     configuration = site.account / "second.cfg"
     configuration.write_text(text, encoding="utf-8")
     binaries = site.lab.parts.state.binaries
