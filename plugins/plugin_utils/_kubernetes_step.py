@@ -1,21 +1,13 @@
 # Copyright: codeblue.recovery contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What actions that change something in a cluster have in common: the connection, who else keeps what is changed, and
-the proof by the service's own checks."""
+"""What actions that change something in a cluster have in common: the connection and the workload."""
 
 from __future__ import annotations
 
-import time
-import typing as t
-from collections.abc import Callable
-
-from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_runner import run_checks
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import plan_checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes import VERSION_KIND
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._patience import patience
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._reconciler_steps import ReconcilerSteps
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._proven_steps import MISSING as _MISSING_STORE
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._proven_steps import NotProven, ProvenSteps
 
 # Half a second for the official client, once per ansible-playbook: its workers are forks and find it imported. A
 # failing import here would abort the whole play, past rescue; `run` says it.
@@ -23,22 +15,15 @@ try:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_access import ClusterAccess
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_client import Budget, KubernetesClient
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_workload import KubernetesWorkload
-    from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import StoreUnavailable, open_store
 
-    MISSING: ImportError | None = None
+    MISSING: ImportError | None = _MISSING_STORE
 except ImportError as error:
     MISSING = error
 
-_PAUSE = 0.1
-# Between two signs of life for other controllers; the lease is good for a minute.
-_RENEW_SECONDS = 10.0
+__all__ = ["MISSING", "KubernetesStepAction", "NotProven"]
 
 
-class NotProven(CodeblueError):
-    """What was done did not make the service work."""
-
-
-class KubernetesStepAction(ReconcilerSteps):
+class KubernetesStepAction(ProvenSteps):
     """Base of these actions. `act` calls `connect` first."""
 
     MISSING_IMPORT = MISSING
@@ -54,72 +39,6 @@ class KubernetesStepAction(ReconcilerSteps):
         self._workload = KubernetesWorkload(self._client, self._place)
         self.begin_telling()
 
-    def begun(self, action: str) -> bool:
-        """Whether an earlier attempt of this run has begun a step."""
-        run = self.open_run()
-        steps = run.store.steps(run.run_id)
-        return any((each.target, each.stage, each.action) == (run.target, self.STAGE, action) for each in steps)
-
-    def kept(self, action: str) -> dict[str, t.Any] | None:
-        """The result of a step that an earlier attempt of this run has finished; None when it has not."""
-        run = self.open_run()
-        for each in run.store.steps(run.run_id):
-            if (each.target, each.stage, each.action, each.state) == (run.target, self.STAGE, action, "done"):
-                return dict(each.result or {})
-        return None
-
-    def proven(self, kind: str) -> list[str]:
-        """What earlier runs have seen working, the latest first; nothing when the store is lost."""
-        try:
-            store = open_store() if self.check_mode else self.open_run().store.main
-            return store.proven_versions(self.target, kind) if store is not None else []
-        except StoreUnavailable:
-            return []
-
     def marked(self) -> set[str]:
         """Versions of the workload that are marked bad."""
-        if self.check_mode:
-            try:
-                return {each.version for each in open_store().bad_versions(self.target, VERSION_KIND)}
-            except StoreUnavailable:
-                return set()
-        return {each.version for each in self.open_run().store.bad_versions(self.target, VERSION_KIND)}
-
-    # -- proving -----------------------------------------------------------------------------------------------
-
-    @staticmethod
-    def proved(work: Callable[[], t.Any], when_unhealthy: str) -> str:
-        """Carry out a proof.
-
-        :param when_unhealthy: `fail`, or `report` for who looks again.
-        :returns: what was not proven, empty when everything was.
-        :raises NotProven: it was not, and that is to fail.
-        """
-        try:
-            work()
-        except NotProven as error:
-            if when_unhealthy == "fail":
-                raise
-            return error.message
-        return ""
-
-    def until_healthy(self, service: Service, given: float | None) -> str:
-        """Wait until the checks of the service pass; what still fails in the end, empty when nothing does."""
-        deadline = time.monotonic() + patience(service, given)
-        while (problem := self.complaint(service)) and time.monotonic() < deadline:
-            self.renew()
-            time.sleep(_PAUSE)
-        return problem
-
-    def complaint(self, service: Service) -> str:
-        """The first check of the service that fails; empty when none does, or it has none."""
-        plan = plan_checks({service.name: service.checks}, "deep")
-        failed = next((each for each in run_checks(plan) if not each.ok), None)
-        return f"{failed.id} fails ({failed.error_class})" if failed is not None else ""
-
-    def renew(self) -> None:
-        """Tell other controllers, not too often, that somebody is still at work here."""
-        now = time.monotonic()
-        if now - getattr(self, "_renewed", now - _RENEW_SECONDS) >= _RENEW_SECONDS:
-            self._renewed = now
-            self.renew_lease()
+        return self.marked_bad(VERSION_KIND)

@@ -12,11 +12,12 @@ import dataclasses
 import difflib
 import typing as t
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import Checks, WorkloadCheck
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks_reading import read_checks
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_aws import AwsPlatform, read_aws
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_features import Feature
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import HostPlatform
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host_reading import read_host
@@ -77,8 +78,8 @@ class Service:
     :param host: set when the platform is `host`.
     :param phi: what is said about patients' data; None when it holds none.
     :param metrics: where its metrics come from; None when there are none.
-    :param platform_settings: what `codeblue_aws` says, as it stands.
     :param kubernetes: set when the platform is `kubernetes`.
+    :param aws: set when the platform is `aws`.
     """
 
     name: str
@@ -90,10 +91,10 @@ class Service:
     objectives: Objectives
     checks: Checks
     host: HostPlatform | None = None
-    platform_settings: Mapping[str, t.Any] = field(default_factory=dict)
     phi: PhiPolicy | None = None
     metrics: MetricSources | None = None
     kubernetes: KubernetesPlatform | None = None
+    aws: AwsPlatform | None = None
 
     def require_host(self) -> HostPlatform:
         """The host platform's part.
@@ -102,8 +103,8 @@ class Service:
         """
         if self.host is None:
             raise BadInput(
-                f"{self.name}: is not supported on platform {self.platform} yet",
-                "this action works on platform host",
+                f"{self.name}: is on platform {self.platform}",
+                "this action works on platform host only",
             )
         return self.host
 
@@ -123,6 +124,15 @@ class Service:
                 f"{self.name}: is on platform {self.platform}", "this action works on platform kubernetes only"
             )
         return self.kubernetes
+
+    def require_aws(self) -> AwsPlatform:
+        """The AWS platform's part.
+
+        :raises BadInput: the service runs on another platform.
+        """
+        if self.aws is None:
+            raise BadInput(f"{self.name}: is on platform {self.platform}", "this action works on platform aws only")
+        return self.aws
 
 
 def load_service(name: str, hostvars: Mapping[str, t.Any], inventory_names: Collection[str]) -> Service:
@@ -167,13 +177,13 @@ def _read_service(
     kind = values.choice("codeblue_kind", KINDS)
     host = None
     kubernetes = None
-    settings: Mapping[str, t.Any] = {}
+    aws = None
     if platform == "host":
         host = read_host(values.child("codeblue_host"), kind, inventory_names)
     elif platform == "kubernetes":
         kubernetes = read_kubernetes(values.child("codeblue_kubernetes"), inventory_names)
     else:
-        settings = values.plain(f"codeblue_{platform}") or {}
+        aws = read_aws(values.child("codeblue_aws"))
     checks = values.optional_child("codeblue_checks")
     phi = values.optional_child("codeblue_phi")
     metrics = values.optional_child("codeblue_metrics")
@@ -188,7 +198,7 @@ def _read_service(
         checks=_with_workload(read_checks(checks) if checks is not None else Checks(), kubernetes),
         host=host,
         kubernetes=kubernetes,
-        platform_settings=settings,
+        aws=aws,
         phi=read_phi(phi, inventory_names) if phi is not None else None,
         metrics=_read_metrics(metrics, host) if metrics is not None else None,
     )

@@ -37,7 +37,6 @@ def service(name: str) -> Service:
         objectives=Objectives(60.0, 0.0),
         checks=Checks(interval=0.1, consecutive=3),
         host=None,
-        platform_settings={},
     )
 
 

@@ -159,10 +159,10 @@ def test_service_with_instances_is_read_whole() -> None:
     assert service.checks.interval == 2.0 and service.checks.consecutive == 3
 
 
-def test_another_platform_loads_and_says_that_it_is_not_supported_yet() -> None:
+def test_another_platform_loads_and_says_that_it_is_another_one() -> None:
     variables = {**SERVICE, "codeblue_platform": "aws", "codeblue_aws": {"region": "eu-central-1"}}
     service = load_service("records", variables, NAMES)
-    assert service.platform_settings == {"region": "eu-central-1"}
+    assert service.require_aws().region == "eu-central-1"
     with pytest.raises(BadInput, match="aws"):
         service.require_host()
 

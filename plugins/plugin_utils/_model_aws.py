@@ -1,0 +1,78 @@
+# Copyright: codeblue.recovery contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The part of a service that runs on AWS: in which regions, by which identity it is reached, and what it is made of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_aws_ecs import EcsService, read_ecs
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._typed_mapping import TypedMapping, quote
+
+# As us-east-1, eu-central-2, us-gov-west-1.
+_REGION = re.compile(r"[a-z]{2}(-[a-z]+){1,2}-\d")
+_URL = re.compile(r"https?://[-.\w\[\]:]+(/[-./\w]*)?")
+
+
+@dataclass(frozen=True)
+class AwsPlatform:
+    """What `codeblue_aws` says.
+
+    :param region: in which it runs when all is well.
+    :param standby_region: in which it can run instead; None when there is none.
+    :param profile: of the AWS configuration files on the controller; None for the environment or the machine's role.
+    :param endpoints: region to the URL at which its services answer, for a proxy or a laboratory.
+    :param ecs: the ECS service that it is; None when it is none.
+    """
+
+    region: str
+    standby_region: str | None = None
+    profile: str | None = None
+    endpoints: Mapping[str, str] = field(default_factory=dict)
+    ecs: EcsService | None = None
+
+    def __str__(self) -> str:
+        parts = [str(each) for each in (self.ecs,) if each is not None]
+        return f"{' and '.join(parts) or 'what it is'} in {self.region}"
+
+
+def read_aws(values: TypedMapping) -> AwsPlatform:
+    """Read `codeblue_aws`; what is wrong goes to the problems of the mapping."""
+    ecs = values.optional_child("ecs")
+    region = read_region(values, "region", values.text("region"))
+    standby = values.optional_text("standby_region")
+    platform = AwsPlatform(
+        region=region,
+        standby_region=read_region(values, "standby_region", standby) if standby is not None else None,
+        profile=values.optional_text("profile"),
+        endpoints=_read_endpoints(values),
+        ecs=read_ecs(ecs) if ecs is not None else None,
+    )
+    if standby is not None and standby == region:
+        values.problem("standby_region", "is the region itself, name another one")
+    values.finish()
+    return platform
+
+
+def read_region(values: TypedMapping, key: str, text: str) -> str:
+    """A region's name."""
+    if text and not _REGION.fullmatch(text):
+        values.problem(key, f"{quote(text)} is no region of AWS, write it like us-east-1")
+    return text
+
+
+def _read_endpoints(values: TypedMapping) -> dict[str, str]:
+    child = values.optional_child("endpoints")
+    if child is None:
+        return {}
+    found = {}
+    for region in child.names():
+        read_region(child, region, region)
+        url = child.text(region)
+        if url and not _URL.fullmatch(url):
+            child.problem(region, "must be an http:// or https:// URL without credentials")
+        found[region] = url
+    child.finish()
+    return found
