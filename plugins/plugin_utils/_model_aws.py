@@ -9,6 +9,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_aws_ecs import EcsService, read_ecs
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_aws_functions import (
+    RecoveryFunction,
+    read_functions,
+)
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_aws_standby import StandbyNeeds, read_standby
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_aws_storage import Bucket, read_bucket
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_aws_traffic import (
+    Distribution,
+    DnsRoute,
+    LoadBalancer,
+    read_distribution,
+    read_dns,
+    read_load_balancer,
+)
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._typed_mapping import TypedMapping, quote
 
 # As us-east-1, eu-central-2, us-gov-west-1.
@@ -25,6 +39,12 @@ class AwsPlatform:
     :param profile: of the AWS configuration files on the controller; None for the environment or the machine's role.
     :param endpoints: region to the URL at which its services answer, for a proxy or a laboratory.
     :param ecs: the ECS service that it is; None when it is none.
+    :param dns: the record by which it is reached; None when it has none that moves.
+    :param load_balancer: in front of it; None when it has none.
+    :param distribution: of CloudFront in front of it; None when it has none.
+    :param bucket: that holds its pages or data; None when it has none.
+    :param functions: that take part in a recovery, by the name that they have here.
+    :param standby: what it needs in the standby region.
     """
 
     region: str
@@ -32,15 +52,25 @@ class AwsPlatform:
     profile: str | None = None
     endpoints: Mapping[str, str] = field(default_factory=dict)
     ecs: EcsService | None = None
+    dns: DnsRoute | None = None
+    load_balancer: LoadBalancer | None = None
+    distribution: Distribution | None = None
+    bucket: Bucket | None = None
+    functions: Mapping[str, RecoveryFunction] = field(default_factory=dict)
+    standby: StandbyNeeds = field(default_factory=StandbyNeeds)
 
     def __str__(self) -> str:
-        parts = [str(each) for each in (self.ecs,) if each is not None]
+        known = (self.ecs, self.bucket, self.distribution)
+        parts = [str(each) for each in known if each is not None]
         return f"{' and '.join(parts) or 'what it is'} in {self.region}"
 
 
 def read_aws(values: TypedMapping) -> AwsPlatform:
     """Read `codeblue_aws`; what is wrong goes to the problems of the mapping."""
     ecs = values.optional_child("ecs")
+    dns, balancer = values.optional_child("dns"), values.optional_child("load_balancer")
+    distribution, bucket = values.optional_child("distribution"), values.optional_child("bucket")
+    needs = values.optional_child("standby")
     region = read_region(values, "region", values.text("region"))
     standby = values.optional_text("standby_region")
     platform = AwsPlatform(
@@ -49,9 +79,17 @@ def read_aws(values: TypedMapping) -> AwsPlatform:
         profile=values.optional_text("profile"),
         endpoints=_read_endpoints(values),
         ecs=read_ecs(ecs) if ecs is not None else None,
+        dns=read_dns(dns) if dns is not None else None,
+        load_balancer=read_load_balancer(balancer) if balancer is not None else None,
+        distribution=read_distribution(distribution) if distribution is not None else None,
+        bucket=read_bucket(bucket) if bucket is not None else None,
+        functions=read_functions(values, "functions"),
+        standby=read_standby(needs) if needs is not None else StandbyNeeds(),
     )
     if standby is not None and standby == region:
         values.problem("standby_region", "is the region itself, name another one")
+    if needs is not None and standby is None:
+        values.problem("standby", "needs standby_region beside it")
     values.finish()
     return platform
 
