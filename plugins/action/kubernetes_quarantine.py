@@ -60,7 +60,6 @@ class ActionModule(KubernetesStepAction):
     ARGUMENTS: t.ClassVar[dict[str, t.Any]] = {
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         "reason": {"type": "str", "default": ""},
-        "accept": {"type": "list", "elements": "str", "default": []},
         "gone_within": {"type": "float", "default": 60.0},
         "rollout_within": {"type": "float", "default": 300.0},
         "healthy_within": {"type": "float"},
@@ -88,7 +87,7 @@ class ActionModule(KubernetesStepAction):
     # -- closing -----------------------------------------------------------------------------------------------
 
     def _close(self, service: Service, seen: SeenWorkload, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
-        self._accepted(service, arguments)
+        self._accepted(service)
         pods = seen.manifest["spec"]["selector"]
         labels = (seen.manifest["spec"]["template"].get("metadata") or {}).get("labels") or {}
         every = self._quarantine.policies()
@@ -129,13 +128,14 @@ class ActionModule(KubernetesStepAction):
         ]
         return self.meet(found, f"a NetworkPolicy of {self._place}")
 
-    def _accepted(self, service: Service, arguments: dict[str, t.Any]) -> None:
+    def _accepted(self, service: Service) -> None:
         """Isolation of a clinical service needs a person's word, but for a lab.
 
         :raises Refused: nobody accepted it.
         """
-        granted = set(arguments["accept"]) | (set() if self.check_mode else accepted(self.open_run(), ()))
-        if ACCEPTANCE not in granted and service.environment != "lab" and not self.check_mode:
+        if self.check_mode or service.environment == "lab":
+            return
+        if ACCEPTANCE not in accepted(self.open_run(), ()):
             raise Refused(
                 f"{self.target} would be cut off from everybody, and its users with it.",
                 f"its manual fallback has to be announced first; then: --accept {ACCEPTANCE}",

@@ -51,7 +51,6 @@ class ActionModule(StepAction):
         "addresses": {"type": "list", "elements": "str", "default": []},
         "confirm_within": {"type": "str", "default": "30s"},
         "clean_within": {"type": "str", "default": "30s"},
-        "accept": {"type": "list", "elements": "str", "default": []},
         "reason": {"type": "str", "default": ""},
     }
 
@@ -80,7 +79,7 @@ class ActionModule(StepAction):
     def _close(self, service: Service, machines: list[str], arguments: dict[str, t.Any]) -> dict[str, t.Any]:
         host = service.require_host()
         isolation = host.isolation or Isolation()
-        self._accepted(service, machines, arguments)
+        self._accepted(service, machines, arguments["addresses"])
         ways = ways_to(service, machines, whole=len(machines) == len(host.instances))
         confirm = parse_duration(arguments["confirm_within"], "confirm_within")
         before = self._gateway_before(service, machines)
@@ -130,26 +129,23 @@ class ActionModule(StepAction):
             "codeblue": {"summary": said},
         }
 
-    def _accepted(self, service: Service, machines: Sequence[str], arguments: dict[str, t.Any]) -> None:
+    def _accepted(self, service: Service, machines: Sequence[str], addresses: Sequence[str]) -> None:
         """Isolation of a clinical service needs a person's word, but for a lab. The data stops leaving before that.
 
         :raises Refused: nobody accepted it.
         """
-        granted = set(arguments["accept"]) | (set() if self.check_mode else accepted(self.open_run(), ()))
-        if ACCEPTANCE in granted or service.environment == "lab" or self.check_mode:
+        if self.check_mode or service.environment == "lab" or ACCEPTANCE in accepted(self.open_run(), ()):
             return
         stopped = ""
-        if arguments["addresses"]:
+        if addresses:
             ended = self.changes(
                 [
-                    filter_change(
-                        service, machine, self._lock_dir(machine), arguments["addresses"], only_addresses=True
-                    )
+                    filter_change(service, machine, self._lock_dir(machine), addresses, only_addresses=True)
                     for machine in machines
                 ]
             )
             if all(self._note(each).result["filtered"] for each in ended):
-                stopped = f" The way to {', '.join(arguments['addresses'][:5])} is closed meanwhile."
+                stopped = f" The way to {', '.join(addresses[:5])} is closed meanwhile."
         raise Refused(
             f"{self.target} would be cut off from everybody, and its users with it.{stopped}",
             f"its manual fallback has to be announced first; then: --accept {ACCEPTANCE}",

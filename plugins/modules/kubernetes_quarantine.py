@@ -33,11 +33,6 @@ options:
     description: Why, for the record.
     type: str
     default: ""
-  accept:
-    description: V(clinical_isolation) accepts that the users are cut off with the service. Not needed in a lab.
-    type: list
-    elements: str
-    default: []
   gone_within:
     description: Seconds that the pods of before get to end.
     type: float
@@ -122,7 +117,6 @@ def main() -> None:
         {
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "reason": {"type": "str", "default": ""},
-            "accept": {"type": "list", "elements": "str", "default": []},
             "gone_within": {"type": "float", "default": 60.0},
             "rollout_within": {"type": "float", "default": 300.0},
             "healthy_within": {"type": "float"},

@@ -49,13 +49,6 @@ options:
     description: How long the service may take until it works inside its quarantine.
     type: str
     default: 30s
-  accept:
-    description: >-
-      V(clinical_isolation) accepts that the users of the service are cut off with it. Not needed in a lab. An
-      acceptance of the run or of its approval counts as well.
-    type: list
-    elements: str
-    default: []
   reason:
     description: Why, for the record.
     type: str
@@ -146,7 +139,6 @@ def main() -> None:
             "addresses": {"type": "list", "elements": "str", "default": []},
             "confirm_within": {"type": "str", "default": "30s"},
             "clean_within": {"type": "str", "default": "30s"},
-            "accept": {"type": "list", "elements": "str", "default": []},
             "reason": {"type": "str", "default": ""},
         }
     )

@@ -32,12 +32,21 @@ class Keeper(Account):
         """Open a run, or take it up again, carry one action out, close it."""
         return self.ended(self.begin(action, *options, run_id=run_id, **arguments))
 
+    def act_accepted(self, action: str, runbook: str, acceptance: str, **arguments: t.Any) -> Played:
+        """The same in a run of another runbook, in which somebody has accepted what cannot be undone."""
+        return self.ended(self._begin(action, (), {"runbook": runbook, "accept": [acceptance]}, arguments))
+
     def begin(self, action: str, *options: str, run_id: str = "", **arguments: t.Any) -> Process:
         """The same, without waiting for its end."""
-        opening = {"runbook": "ai_service_unavailable", "because": "a test", **({"run_id": run_id} if run_id else {})}
+        opening = {"runbook": "ai_service_unavailable", **({"run_id": run_id} if run_id else {})}
+        return self._begin(action, options, opening, arguments)
+
+    def _begin(
+        self, action: str, options: t.Sequence[str], opening: dict[str, t.Any], arguments: dict[str, t.Any]
+    ) -> Process:
         failed = {"outcome": "failed", "failure": "{{ ansible_failed_result }}"}
         tasks = [
-            {"name": "Open", "codeblue.recovery.run_open": opening, "run_once": True},
+            {"name": "Open", "codeblue.recovery.run_open": {"because": "a test", **opening}, "run_once": True},
             {"name": _TASK, f"codeblue.recovery.{action}": arguments},
             {"name": "Close", "codeblue.recovery.run_close": {"outcome": "done"}},
         ]
