@@ -13,6 +13,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_aws_funct
     RecoveryFunction,
     read_functions,
 )
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_aws_security import AwsSecurity, read_security
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_aws_standby import StandbyNeeds, read_standby
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_aws_storage import Bucket, read_bucket
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_aws_traffic import (
@@ -45,6 +46,7 @@ class AwsPlatform:
     :param bucket: that holds its pages or data; None when it has none.
     :param functions: that take part in a recovery, by the name that they have here.
     :param standby: what it needs in the standby region.
+    :param security: what a breach of it is contained by.
     """
 
     region: str
@@ -58,6 +60,7 @@ class AwsPlatform:
     bucket: Bucket | None = None
     functions: Mapping[str, RecoveryFunction] = field(default_factory=dict)
     standby: StandbyNeeds = field(default_factory=StandbyNeeds)
+    security: AwsSecurity = field(default_factory=AwsSecurity)
 
     def __str__(self) -> str:
         known = (self.ecs, self.bucket, self.distribution)
@@ -85,6 +88,7 @@ def read_aws(values: TypedMapping) -> AwsPlatform:
         bucket=read_bucket(bucket) if bucket is not None else None,
         functions=read_functions(values, "functions"),
         standby=read_standby(needs) if needs is not None else StandbyNeeds(),
+        security=read_security(values),
     )
     if standby is not None and standby == region:
         values.problem("standby_region", "is the region itself, name another one")
