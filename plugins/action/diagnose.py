@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import time
 import typing as t
 from collections.abc import Mapping
@@ -17,17 +16,11 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._process_identit
 
 # A failing import at the top of an action plugin would abort the whole play, past rescue. It is said in run().
 try:
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_inquiry import AwsInquiry
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import Card
-    from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import CheckResult
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._detection import Detection, dependents_of
-    from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes import (
-        RESTORE_OBJECTS,
-        VERSION_KIND,
-        ServiceFindings,
-        judge,
-        refuse_other_runbooks,
-        without_snapshot,
-    )
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_aws import refuse_on_aws
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes import refuse_other_runbooks
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_looks import (
         Findings,
         MemberLook,
@@ -35,19 +28,16 @@ try:
     )
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_postgresql import diagnose
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._inquiry import Inquiry
-    from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_inquiry import (
-        KubernetesInquiry,
-        WorkloadSeen,
-    )
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_inquiry import KubernetesInquiry
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._looks import Looks, ServiceLook, count_commits_call
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineAnswer
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._metric_reading import Start
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import HostDatabase
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._platform_judge import PlatformJudge
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._run_opener import Opened, RunOpener
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._run_opening import card_of
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._runbook_diagnosis import (
-        ClusterDiagnosis,
         Questions,
         RunbookDiagnosis,
         Seen,
@@ -94,6 +84,7 @@ class ActionModule(OpeningAction):
         started = time.monotonic()
         targets = self.services(self.targets)
         refuse_other_runbooks(arguments["runbook"], targets)
+        refuse_on_aws(arguments["runbook"], targets)
         opener = self.opener(arguments, targets)
         card = card_of(arguments["runbook"])
         dependents = self.services(dependents_of(self.targets, self._variables["hostvars"], self.service_names()))
@@ -166,16 +157,18 @@ class ActionModule(OpeningAction):
         level: str,
         start: Start | None,
     ) -> Inquiry:
-        on_hosts = {name: service for name, service in targets.items() if service.kubernetes is None}
+        on_hosts = _on_hosts(targets)
         in_clusters = {name: service for name, service in targets.items() if service.kubernetes is not None}
+        on_aws = {name: service for name, service in targets.items() if service.aws is not None}
         clusters = KubernetesInquiry(in_clusters) if in_clusters else None
+        accounts = AwsInquiry(on_aws, own) if on_aws else None
 
         def ask() -> Looks | Questions:
             if own is None:
                 return Looks(self.machines, on_hosts, self._secrets.add)
             return Questions(own, self.machines, on_hosts)
 
-        return Inquiry(ask, clusters, card, targets, dependents, level, start)
+        return Inquiry(ask, clusters, accounts, card, targets, dependents, level, start)
 
     def _found(
         self,
@@ -186,15 +179,16 @@ class ActionModule(OpeningAction):
     ) -> dict[str, dict[str, t.Any]]:
         """The judgement about each target: the runbook's own, or by what the target is."""
         detection = inquiry.detection()
-        on_hosts = {name: service for name, service in targets.items() if service.kubernetes is None}
+        on_hosts = _on_hosts(targets)
         everything = {**targets, **dependents}
+        judge = PlatformJudge(own, self._bad, self._proven, self._keeps_objects)
         found = {
-            name: self._workload(own, self._seen(targets[name], everything, detection, {}), seen)
+            name: judge.workload(self._seen(targets[name], everything, detection, {}), seen)
             for name, seen in inquiry.workloads().items()
         }
-        found = {
-            name: each if each["treatment"] != RESTORE_OBJECTS or self._keeps_objects(name) else without_snapshot(each)
-            for name, each in found.items()
+        found |= {
+            name: judge.on_aws(self._seen(targets[name], everything, detection, {}), seen)
+            for name, seen in inquiry.accounts().items()
         }
         if own is None:
             looks = inquiry.looks()
@@ -219,23 +213,11 @@ class ActionModule(OpeningAction):
         needed = [each for each in service.depends_on if each in self.service_names()]
         return Seen(service, everything, detection, answers, self.look, self.services(needed))
 
-    def _workload(self, own: RunbookDiagnosis | None, seen: Seen, looked: WorkloadSeen) -> dict[str, t.Any]:
-        """The judgement about a service on Kubernetes: the runbook's own where it has one for those."""
-        name = seen.service.name
-        proven = functools.partial(self._proven, name)
-
-        def findings() -> ServiceFindings:
-            return looked.findings(seen.service, _failing(seen.service, seen.detection), self._bad(name), proven)
-
-        if isinstance(own, ClusterDiagnosis):
-            return own.decide_workload(seen, looked, findings)
-        return judge(findings(), time.time())
-
-    def _bad(self, name: str) -> list[str]:
-        """Versions of the service's workload that are marked bad; a look in check mode leaves that to the rollback."""
+    def _bad(self, name: str, kind: str) -> list[str]:
+        """Versions of the service that are marked bad; a look in check mode leaves that to the rollback."""
         if self.check_mode:
             return []
-        return [each.version for each in self.open_run(name).store.bad_versions(name, VERSION_KIND)]
+        return [each.version for each in self.open_run(name).store.bad_versions(name, kind)]
 
     def _proven(self, name: str, kind: str) -> list[str]:
         """What earlier runs have seen working; in check mode that is left to the treatment, as what is marked bad."""
@@ -354,10 +336,8 @@ class ActionModule(OpeningAction):
             )
 
 
-def _failing(service: Service, detection: Detection) -> list[CheckResult]:
-    """What fails of the service and of what it depends on; a dependency is a target too, or was asked just now."""
-    failing = [result for result in detection.results if not result.ok]
-    return [result for result in failing if result.target in (service.name, *service.depends_on)]
+def _on_hosts(targets: Mapping[str, Service]) -> dict[str, Service]:
+    return {name: service for name, service in targets.items() if service.host is not None}
 
 
 def _instances(look: ServiceLook, detection: Detection, name: str) -> dict[str, t.Any]:

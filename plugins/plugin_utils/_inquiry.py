@@ -1,6 +1,6 @@
 # Copyright: codeblue.recovery contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""All that is asked before a runbook decides, under way at once: checks, machines, clusters."""
+"""All that is asked before a runbook decides, under way at once: checks, machines, clusters, AWS."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import contextlib
 import typing as t
 from collections.abc import Callable, Mapping
 
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_inquiry import AwsInquiry, AwsSeen
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import Card
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._detection import Detection, detect, with_metrics
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._forked_work import ForkedWork
@@ -35,13 +36,15 @@ class Inquiry(contextlib.AbstractContextManager["Inquiry"]):
         self,
         ask: Callable[[], Looks | Questions],
         clusters: KubernetesInquiry | None,
+        accounts: AwsInquiry | None,
         card: Card,
         targets: Mapping[str, Service],
         dependents: Mapping[str, Service],
         level: str,
         start: Start | None,
     ) -> None:
-        self._clusters = clusters
+        self._elsewhere = [each for each in (clusters, accounts) if each is not None]
+        self._clusters, self._accounts = clusters, accounts
         self._card = card
         self._start = start
         self._targets = targets
@@ -55,8 +58,8 @@ class Inquiry(contextlib.AbstractContextManager["Inquiry"]):
             self._asked = ask()
         except BaseException:
             self._detection.end()
-            if clusters is not None:
-                clusters.end()
+            for each in self._elsewhere:
+                each.end()
             raise
 
     def detection(self) -> Detection:
@@ -87,8 +90,12 @@ class Inquiry(contextlib.AbstractContextManager["Inquiry"]):
         """Wait for the clusters; nothing when no target runs in one."""
         return {} if self._clusters is None else self._clusters.answers()
 
+    def accounts(self) -> Mapping[str, AwsSeen]:
+        """Wait for AWS; nothing when no target runs there."""
+        return {} if self._accounts is None else self._accounts.answers()
+
     def __exit__(self, *exc: object) -> None:
-        if self._clusters is not None:
-            self._clusters.end()
+        for each in self._elsewhere:
+            each.end()
         self._detection.end()
         self._asked.end()
