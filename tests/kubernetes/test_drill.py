@@ -43,6 +43,32 @@ def test_a_bad_release_is_detected_rolled_back_and_undone(cluster: Cluster, lab:
     assert not lab.directory.exists()
 
 
+def test_a_slow_release_is_seen_by_the_monitoring_and_left(lab: LabCommand) -> None:
+    arguments = ("drill", "performance_degradation", "--fault", "records_release_slow", "--namespace", lab.namespace)
+    code, lines = lab(*arguments)
+    (drill,) = [each for each in lines if each["message_type"] == "drill"]
+    assert code == 0, (drill, lines[-1]["problems"])
+    assert drill["control_silent"] and drill["detected"] and drill["recovered"] and drill["undone"]
+    said = [str(each.get("text")) for each in lines]
+    assert any("records: slow_release" in each for each in said), said
+    (matrix,) = [each for each in lines if each["message_type"] == "detection_matrix"]
+    assert matrix["faults"][0]["criteria"] == {"performance_degradation": ["answers_late"]}
+
+
+def test_a_breach_is_contained_and_given_back_as_by_a_person(cluster: Cluster, lab: LabCommand) -> None:
+    arguments = ("drill", "security_breach_response", "--fault", "records_stray_pod", "--namespace", lab.namespace)
+    code, lines = lab(*arguments)
+    (drill,) = [each for each in lines if each["message_type"] == "drill"]
+    assert code == 0, (drill, lines[-1]["problems"])
+    assert drill["control_silent"] and drill["detected"] and drill["recovered"] and drill["undone"]
+    # The run ends in quarantine; who went on from there is said.
+    assert drill["given_back_by"] == "codeblue run release_service --limit records"
+    phases = [each["phase"] for each in lines if each["message_type"] == "drill_phase"]
+    assert phases.index("run") < phases.index("contained") < phases.index("given back") < phases.index("undone")
+    if cluster.programs is not None:
+        assert drill["rto_seconds"] is None and "isolation" in drill["simulated"]
+
+
 def test_a_lab_that_is_broken_already_is_not_drilled(lab: LabCommand) -> None:
     lab("lab", "up", "--namespace", lab.namespace)
     lab("lab", "break", "auth_image_missing")

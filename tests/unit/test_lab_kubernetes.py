@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[2]
 
 def parts(directory: Path) -> ClusterParts:
     state = KubernetesLabState("/etc/kubeconfig", "lab", "clinic", "registry/clinic", "2026-01-01T00:00:00+00:00")
+    state.monitor_port = 20001
     return ClusterParts(KubernetesLayout(directory), state, t.cast(t.Any, object()))
 
 
@@ -67,6 +68,9 @@ def test_its_inventory_is_one(tmp_path: Path) -> None:
     for service in services.values():
         assert service.environment == "lab" and service.require_kubernetes().context == "lab"
         assert [check.type for check in service.checks.shallow] == ["workload"]
+        topics = {check.topic for check in service.checks.signals}
+        assert topics == ({"intrusion"} if service.name == "patient_db" else {"intrusion", "performance"})
+        assert service.require_kubernetes().secrets, "a breach has something to rotate"
 
 
 def test_a_fault_names_a_runbook_that_is_there_and_services_of_the_clinic() -> None:

@@ -25,6 +25,8 @@ from codeblue.lab.injection import Injection
 _CONTROL_SECONDS = 1.0
 # A criterion that has not fired by then does not fire: in the lab it needs three failures 100 ms apart.
 _DETECTION_SECONDS = 30.0
+# How a run ends that has made safe what it could not finish.
+_LEFT_TO_PERSON = "failed_safe"
 
 Say = Callable[[str, str], None]
 
@@ -95,6 +97,9 @@ class Conductor:
             return
         with _timed(result, "run"):
             run = self._recover(drill, result)
+        if self._site.is_left_to_person(drill.fault):
+            with _timed(result, "person"):
+                self._go_on(drill, result, run)
         with _timed(result, "watch"):
             witness.wait_back(injection)
         with _timed(result, "measurement"):
@@ -167,15 +172,27 @@ class Conductor:
             self._say("found", report.cause)
         return report
 
+    def _go_on(self, drill: Drill, result: DrillResult, run: RunReport) -> None:
+        """Hold what the run did against what it has to do, and then do the part of the person that it ended for."""
+        if run.outcome != _LEFT_TO_PERSON:
+            return
+        if missing := self._site.not_contained(drill.fault):
+            result.problems.append(f"the run says that it contained the fault, and {'; '.join(missing[:3])}")
+            return
+        self._say("contained", "seen from the objects; a person goes on from here")
+        result.given_back_by = self._site.give_back(drill.fault)
+        self._say("given back", result.given_back_by)
+
     def _validate(self, result: DrillResult, run: RunReport, away: list[str]) -> None:
         """Three witnesses have to agree: the run, the checks, and who looks from outside."""
         failing = self._site.failing_checks()
-        if run.exit_code != 0 or run.outcome != "recovered":
+        ended_well = run.exit_code == 0 and run.outcome == "recovered"
+        if not (ended_well or result.given_back_by):
             result.problems.append(f"the run ended as {run.outcome}: {run.why}")
         elif failing:
-            result.problems.append(f"the run says it recovered, and {'; '.join(failing[:3])}")
+            result.problems.append(f"{_said(result)}, and {'; '.join(failing[:3])}")
         elif away:
-            result.problems.append(f"the run says it recovered, and {', '.join(away)} stays away")
+            result.problems.append(f"{_said(result)}, and {', '.join(away)} stays away")
         else:
             result.recovered = True
 
@@ -193,6 +210,10 @@ class Conductor:
         else:
             result.problems.append(f"not undone: {'; '.join(deviations[:3])}")
             self._say("undone", result.problems[-1])
+
+
+def _said(result: DrillResult) -> str:
+    return "it was given back" if result.given_back_by else "the run says it recovered"
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from codeblue.report.parts import Away
 # Parts of a platform that may be simulated; what is measured of them is then null.
 TRAFFIC = "traffic"
 DATABASE_CONTENTS = "database contents"
+ISOLATION = "isolation"
 
 
 @dataclass
@@ -24,8 +25,9 @@ class DrillResult:
     :param first_action_seconds: from the start of the command until a target accepted the first change.
     :param recovered: the run says so, and so do the checks and the prober from outside.
     :param rto_seconds: from the first failed probe of any endpoint until the last one was back for good.
-    :param workload_back_seconds: from the fault until every workload was good again, where a cluster says that; what
-        people see of it is another figure.
+    :param workload_back_seconds: from the fault until every workload was good again, where a cluster says that, and
+        the signals by which the fault is seen were clear; what people see of it is another figure.
+    :param given_back_by: what was done as the person whom the run left the rest to; None when nothing was left.
     :param writes_lost: sentinels whose commit was acknowledged and that are gone; None when nobody could be asked.
     :param writes_not_on_standby: acknowledged writes that the standby had not flushed when its primary died: nobody
         could keep those. 0 when it was in step.
@@ -56,6 +58,7 @@ class DrillResult:
     recovered: bool = False
     rto_seconds: float | None = None
     workload_back_seconds: float | None = None
+    given_back_by: str | None = None
     writes_lost: int | None = None
     writes_not_on_standby: int = 0
     rpo_seconds: float | None = None
@@ -77,8 +80,11 @@ class DrillResult:
     problems: list[str] = field(default_factory=list)
 
     def as_message(self) -> dict[str, Any]:
-        """The promised JSON line, with these keys; on a cluster with one more."""
-        further = {} if self.platform == "host" else {"workload_back_seconds": _rounded(self.workload_back_seconds)}
+        """The promised JSON line, with these keys; on a cluster with two more."""
+        further: dict[str, Any] = {}
+        if self.platform != "host":
+            further["workload_back_seconds"] = _rounded(self.workload_back_seconds)
+            further["given_back_by"] = self.given_back_by
         return {
             "message_type": "drill",
             "runbook": self.drill.runbook,

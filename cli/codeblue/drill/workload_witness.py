@@ -11,9 +11,9 @@ import typing as t
 from collections.abc import Mapping
 from dataclasses import replace
 
-import urllib3
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_runner import run_checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_workload import look_at
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import WorkloadCheck
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import SIGNALS, PlannedCheck, WorkloadCheck
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_access import ClusterAccess
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 
@@ -27,7 +27,7 @@ from codeblue.drill.outages import (
     wait_back,
 )
 from codeblue.lab.injection import Injection
-from codeblue.lab.kubernetes.manifests import SERVICE_NAMES
+from codeblue.lab.kubernetes.proxy import ServiceProxy
 from codeblue.lab.measurement import Measurement, Sample, analyse
 
 if t.TYPE_CHECKING:
@@ -35,12 +35,12 @@ if t.TYPE_CHECKING:
 
 _PERIOD_SECONDS = 0.2
 _PROBE_SECONDS = 1.0
+_SIGNAL_SECONDS = 6.0
 _FIRST_SECONDS = 15.0
 # Ten minutes of five services.
 _MOST_SAMPLES = 20_000
 # The database speaks no HTTP: whether it takes connections is what its workload says.
 _WITHOUT_HTTP = frozenset(("patient_db",))
-_PATH = "health"
 _UNKNOWN = "api_unavailable"
 
 
@@ -49,12 +49,17 @@ class WorkloadWitness:
 
     :param hits: what the fault is to take away.
     :param real: something real answers: requests are made, and their figures count.
+    :param signals: of the site's monitoring, by which the fault is seen: they have to be clear for a workload to be
+        good.
     """
 
-    def __init__(self, services: Mapping[str, Service], hits: tuple[str, ...], real: bool) -> None:
+    def __init__(
+        self, services: Mapping[str, Service], hits: tuple[str, ...], real: bool, signals: tuple[str, ...] = ()
+    ) -> None:
         self._services = services
         self._hits = hits
         self._real = real
+        self._signals = signals
         self._workloads: list[Sample] = []
         self._requests: list[Sample] = []
         self._stopped = threading.Event()
@@ -93,7 +98,9 @@ class WorkloadWitness:
         put_outages(workloads, injection, result)
         seen = workloads
         if self._real:
-            seen = self._of(self._requests, injection)
+            # What a signal tells of, requests need not show.
+            samples = [*self._workloads, *_renamed(self._requests)] if self._signals else self._requests
+            seen = self._of(samples, injection)
             put_outages(seen, injection, result)
             result.rto_seconds = away_seconds(seen)
         if missed := untouched(self._hits, seen):
@@ -107,43 +114,27 @@ class WorkloadWitness:
     def _watch(self, service: Service) -> None:
         check = next(each for each in service.checks.shallow if isinstance(each, WorkloadCheck))
 
+        plan = [
+            PlannedCheck(service.name, SIGNALS, each) for each in service.checks.signals if each.id in self._signals
+        ]
+
         def look() -> str | None:
-            return look_at(check).error_class
+            wrong = look_at(check).error_class
+            if wrong is not None or not plan:
+                return wrong
+            return next((each.error_class for each in run_checks(plan, deadline=_SIGNAL_SECONDS) if not each.ok), None)
 
         self._repeat(service.name, look, self._workloads)
 
     def _ask(self, service: Service) -> None:
         place = service.require_kubernetes()
-        api = ClusterAccess(place.kubeconfig, place.context).connect()
-        name = SERVICE_NAMES[service.name]
-        path = f"/api/v1/namespaces/{place.namespace}/services/{name}:http/proxy/{_PATH}"
-
-        def ask() -> str | None:
-            try:
-                answer = api.call_api(
-                    path,
-                    "GET",
-                    header_params={"Accept": "*/*"},
-                    auth_settings=["BearerToken"],
-                    _preload_content=False,
-                    _request_timeout=_PROBE_SECONDS,
-                )
-            except (urllib3.exceptions.HTTPError, OSError) as error:
-                return type(error).__name__
-            answer.release_conn()
-            return None
-
-        self._repeat(service.name, ask, self._requests)
+        proxy = ServiceProxy(ClusterAccess(place.kubeconfig, place.context), place.namespace)
+        self._repeat(service.name, lambda: proxy.ask(service.name, _PROBE_SECONDS), self._requests)
 
     def _repeat(self, name: str, look: t.Callable[[], str | None], samples: list[Sample]) -> None:
-        from kubernetes.client.exceptions import ApiException
-
         while not self._stopped.is_set():
             started, wall = time.monotonic(), time.time()
-            try:
-                wrong = look()
-            except ApiException as error:
-                wrong = f"HTTP {error.status}"
+            wrong = look()
             # An API server that was not asked in time says nothing about a workload.
             if wrong != _UNKNOWN and len(samples) < _MOST_SAMPLES:
                 samples.append(Sample(name, started, time.monotonic(), wall, wrong is None, wrong or ""))

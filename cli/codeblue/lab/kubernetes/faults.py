@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import typing as t
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 
@@ -21,6 +21,7 @@ class ClusterFault(ABC):
     :param runbook: which one has to mend it; None for one that mends itself, or that is for a person.
     :param rto_target: seconds until the workload is back that a drill allows; None for the card's.
     :param needs_snapshot: services of which a drill has a snapshot taken first.
+    :param signals: of the site's monitoring, by which it is seen while the workloads work; none when they do not.
     """
 
     name: str
@@ -29,6 +30,9 @@ class ClusterFault(ABC):
     runbook: str | None = None
     rto_target: float | None = None
     needs_snapshot: tuple[str, ...] = ()
+    signals: tuple[str, ...] = field(default=(), kw_only=True)
+    #: A run contains it, and a person has to go on from there.
+    left_to_person: t.ClassVar[bool] = False
     # Nothing that a fault does here reaches the contents of the database.
     rpo_target: t.ClassVar[float] = 0.0
 
@@ -40,8 +44,18 @@ class ClusterFault(ABC):
         """Do the damage, completely, before it returns."""
         injection = self.strike()
         self.damage(parts)
-        parts.wait_away(*self.hits)
+        if self.signals:
+            parts.wait_signalled(self.signals, *self.hits)
+        else:
+            parts.wait_away(*self.hits)
         return injection
+
+    def not_contained(self, parts: ClusterParts) -> list[str]:
+        """For what is left to a person: what a run should have done, and has not; one line each."""
+        return []
+
+    def give_back(self, parts: ClusterParts) -> None:  # noqa: B027 (most leave nothing)
+        """What a person takes away before a service is given back."""
 
     def heal(self, parts: ClusterParts, facts: dict[str, t.Any]) -> None:  # noqa: B027 (most leave no cause behind)
         """Take the cause away, where it is not an object of the namespace: those are all put back afterwards.
@@ -57,13 +71,24 @@ class ClusterFault(ABC):
 def cluster_faults() -> dict[str, ClusterFault]:
     """Every fault by name, in the order of the table in the documentation."""
     from codeblue.lab.kubernetes.ai_faults import AI_FAULTS
+    from codeblue.lab.kubernetes.breach_faults import BREACH_FAULTS
     from codeblue.lab.kubernetes.clinic_faults import CLINIC_FAULTS
     from codeblue.lab.kubernetes.database_faults import DATABASE_FAULTS
     from codeblue.lab.kubernetes.object_faults import OBJECT_FAULTS
+    from codeblue.lab.kubernetes.performance_faults import PERFORMANCE_FAULTS
     from codeblue.lab.kubernetes.place_faults import PLACE_FAULTS
     from codeblue.lab.kubernetes.release_faults import RELEASE_FAULTS
 
-    every = (*RELEASE_FAULTS, *OBJECT_FAULTS, *PLACE_FAULTS, *DATABASE_FAULTS, *AI_FAULTS, *CLINIC_FAULTS)
+    every = (
+        *RELEASE_FAULTS,
+        *OBJECT_FAULTS,
+        *PLACE_FAULTS,
+        *DATABASE_FAULTS,
+        *AI_FAULTS,
+        *CLINIC_FAULTS,
+        *PERFORMANCE_FAULTS,
+        *BREACH_FAULTS,
+    )
     return {fault.name: fault for fault in every}
 
 

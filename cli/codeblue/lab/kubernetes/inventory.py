@@ -7,8 +7,10 @@ import typing as t
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_client import WORKLOAD_RESOURCES
 
 from codeblue.lab.files import make_directory, write_text
-from codeblue.lab.kubernetes.manifests import SERVICE_NAMES
+from codeblue.lab.kubernetes.manifests import SERVICE_NAMES, Manifest
+from codeblue.lab.kubernetes.monitoring import LIMIT_SECONDS, signal_checks
 from codeblue.lab.kubernetes.parts import ClusterParts
+from codeblue.lab.kubernetes.signals import secrets_of
 
 _HEADER = "# Written by `codeblue lab up --platform kubernetes`; gone with `codeblue lab down`. Holds no secrets.\n"
 # Three failures in a row, so far apart, stand for three failures 30 s apart in production. A pod that was deleted is
@@ -60,12 +62,14 @@ def inventory(parts: ClusterParts) -> dict[str, t.Any]:
 
 def _service(parts: ClusterParts, name: str, kind: str, tier: int, needs: list[str], rto: str) -> dict[str, t.Any]:
     workload = parts.workload_of(name)
-    assert workload.kind in WORKLOAD_RESOURCES
+    port = parts.state.monitor_port
+    assert workload.kind in WORKLOAD_RESOURCES and port is not None
     place: dict[str, t.Any] = {
         "namespace": parts.namespace,
         workload.kind.lower(): workload.name,
         "service": SERVICE_NAMES[name],
         "replicas": workload.body["spec"]["replicas"],
+        "secrets": _rotated(parts, workload),
     }
     if name in _FEATURES:
         place["features"] = _FEATURES[name]
@@ -79,5 +83,16 @@ def _service(parts: ClusterParts, name: str, kind: str, tier: int, needs: list[s
         "codeblue_depends_on": needs,
         "codeblue_objectives": {"rto": rto, "rpo": "5m"},
         "codeblue_kubernetes": place,
-        "codeblue_checks": {"interval": _PACE, "consecutive": 3},
+        "codeblue_checks": {
+            "interval": _PACE,
+            "consecutive": 3,
+            "signals": signal_checks(port, name),
+            "thresholds": {"response": f"{LIMIT_SECONDS:g}s", "p95_floor": f"{LIMIT_SECONDS:g}s"},
+        },
     }
+
+
+def _rotated(parts: ClusterParts, workload: Manifest) -> dict[str, dict[str, str]]:
+    """The Secrets of a service that a breach has rotated, each key by a value that is made up."""
+    names = secrets_of(workload.body)
+    return {name: dict.fromkeys(parts.manifest("Secret", name).body["data"], "generated") for name in names}

@@ -19,6 +19,7 @@ from codeblue.lab.kubernetes.faults import heal_all, inject
 from codeblue.lab.kubernetes.inventory import write_inventory
 from codeblue.lab.kubernetes.layout import DEFAULT_NAMESPACE, KubernetesLayout, default_kubernetes_directory
 from codeblue.lab.kubernetes.manifests import MADE_BY, Object
+from codeblue.lab.kubernetes.monitoring import end_monitoring, monitoring_missing, start_monitoring
 from codeblue.lab.kubernetes.objects import differences, digests, put_back, read_objects
 from codeblue.lab.kubernetes.parts import READY_SECONDS, ClusterParts
 from codeblue.lab.kubernetes.state import KubernetesLabState
@@ -103,6 +104,7 @@ class KubernetesLab:
             if known is not None:
                 parts = self.parts
                 if known.phase == "ready" and self._own_namespace(parts.client, known):
+                    start_monitoring(self.layout, known)
                     return UpResult(True, self.inventory_path, 0.0)
                 self._remove(parts)
             elif self.layout.root.exists() and any(self.layout.root.iterdir()):
@@ -170,7 +172,7 @@ class KubernetesLab:
         found += [
             f"node {name} is cordoned" for name in cordoned(parts.client) if name not in parts.state.unschedulable
         ]
-        return found + parts.incomplete()
+        return found + monitoring_missing(self.layout) + parts.incomplete()
 
     # -- parts of it -------------------------------------------------------------------------------------------
 
@@ -233,6 +235,7 @@ class KubernetesLab:
                 "look at its images and at the nodes; nothing of it was left",
             )
         state.digests = digests(read_objects(client, state.namespace))
+        start_monitoring(self.layout, state)
         write_inventory(parts)
 
     def _own_namespace(self, client: KubernetesClient, state: KubernetesLabState) -> bool:
@@ -241,6 +244,7 @@ class KubernetesLab:
 
     def _remove(self, parts: ClusterParts) -> None:
         """Remove the namespace, if it is the lab's own, and then what knows of it."""
+        end_monitoring(parts.layout)
         if parts.layout.faults.exists():
             heal_all(parts)
         state, client = parts.state, parts.client

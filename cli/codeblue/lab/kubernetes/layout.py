@@ -25,3 +25,7 @@ class KubernetesLayout(Layout):
     def state_file(self) -> Path:
         # Another name than that of a lab of hosts: neither takes the other's directory for its own.
         return self.root / "kubernetes-lab.json"
+
+    @property
+    def monitor_log(self) -> Path:
+        return self.root / "monitor.log"

@@ -25,6 +25,7 @@ from codeblue.lab.files import make_directory
 from codeblue.lab.kubernetes.cluster import LabCluster
 from codeblue.lab.kubernetes.layout import KubernetesLayout
 from codeblue.lab.kubernetes.manifests import RESOURCES, SERVICE_NAMES, Manifest, Object, read_manifests
+from codeblue.lab.kubernetes.monitoring import not_clear
 from codeblue.lab.kubernetes.state import KubernetesLabState
 from codeblue.lab.secrets import new_password, read_secret, write_secret
 
@@ -76,6 +77,36 @@ class ClusterParts:
         self.patch(workload.kind, workload.name, "/spec/replicas", replicas)
         if not replicas:
             self._wait(lambda: [str(pod["metadata"]["name"]) for pod in self.pods(workload.name)], _STRIKE_SECONDS)
+
+    def create(self, kind: str, body: Object) -> None:
+        """Make an object; one of this name that is there stays as it is."""
+        try:
+            self.client.create(RESOURCES[kind], self.namespace, body)
+        except Conflict:
+            return
+
+    def create_pod(self, body: Object) -> None:
+        """Make a pod that no controller makes; one of this name that is there stays as it is."""
+        try:
+            self.client.create(PODS, self.namespace, body)
+        except Conflict:
+            return
+
+    def delete_pod(self, name: str) -> None:
+        """Delete one pod and wait until it is gone.
+
+        :raises CodeblueError: it does not go.
+        """
+
+        def there() -> list[str]:
+            try:
+                self._delete_pod(self.client.get(PODS, name, self.namespace))
+            except NotFound:
+                return []
+            return [f"pod {name} does not go"]
+
+        if left := self._wait(there, _STRIKE_SECONDS):
+            raise CodeblueError(left[0], "look at its node")
 
     def delete(self, kind: str, name: str) -> None:
         """Delete an object; one that is gone is gone."""
@@ -143,6 +174,24 @@ class ClusterParts:
             return [f"{name} works on" for name in services if self.check(name).error_class is None]
 
         if left := self._wait(working, _STRIKE_SECONDS):
+            raise CodeblueError(f"the fault does not strike: {left[0]}", "codeblue lab heal --platform kubernetes")
+
+    def wait_signalled(self, signals: t.Sequence[str], *services: str) -> None:
+        """Wait until signals of the site's monitoring are not clear for services, while these work.
+
+        :raises CodeblueError: the monitoring sees nothing.
+        """
+
+        def unseen() -> list[str]:
+            found = [f"{name} does not work" for name in services if self.check(name).error_class is not None]
+            return found or [
+                f"the monitoring sees no {signal} of {name}"
+                for name in services
+                for signal in signals
+                if not not_clear(self.state, signal, name)
+            ]
+
+        if left := self._wait(unseen, _STRIKE_SECONDS):
             raise CodeblueError(f"the fault does not strike: {left[0]}", "codeblue lab heal --platform kubernetes")
 
     def check(self, service: str) -> Finding:

@@ -24,6 +24,7 @@ class KubernetesLabState:
     :param phase: `starting` until every pod was ready once, then `ready`.
     :param digests: by object, of the state after `lab up`; what heals is held against them.
     :param unschedulable: nodes that were cordoned before; they are left so.
+    :param monitor_port: of 127.0.0.1, where the site's monitoring answers.
     """
 
     kubeconfig: str | None
@@ -35,6 +36,7 @@ class KubernetesLabState:
     phase: str = "starting"
     digests: dict[str, str] = field(default_factory=dict)
     unschedulable: list[str] = field(default_factory=list)
+    monitor_port: int | None = None
     seconds_to_ready: float | None = None
     format: int = FORMAT
 
