@@ -116,6 +116,10 @@ class Site:
     def codeblue(self, *arguments: str) -> Finished:
         return finish(self.start_codeblue(*arguments))
 
+    def command(self, *arguments: str) -> Finished:
+        """The same, by the name that sites of all platforms have."""
+        return self.codeblue(*arguments)
+
     def run(self, runbook: str, *options: str) -> Finished:
         """`codeblue run` with this site's inventory; JSON lines on stdout."""
         return self.codeblue("run", runbook, "-i", str(self.inventory), "--json", *options)
@@ -162,6 +166,14 @@ class Site:
                     record = json.loads(line)
                     found.append(Receipt(machine, path.parent.name, path.stem, record["key"], record["event"]))
         return found
+
+    def accepted(self, step: SeenStep) -> bool:
+        """Whether a machine wrote down that it accepted the change of a step."""
+        needle = f'"key":"{step.key}"'
+        for path in self.lab.directory.glob("machines/*/codeblue/receipts/*/*.jsonl"):
+            if any(needle in line and '"event":"accepted"' in line for line in path.read_text().splitlines()):
+                return True
+        return False
 
     def fingerprint(self) -> dict[str, t.Any]:
         """What a refused call must leave as it was: receipts, who is primary, the gateway, processes, releases."""
@@ -259,12 +271,16 @@ def finish(process: subprocess.Popen[str], seconds: float = MOST_SECONDS) -> Fin
 
 @dataclasses.dataclass(frozen=True)
 class SeenStep:
-    """A step as the journal on disk shows it while a run is under way."""
+    """A step as the journal on disk shows it while a run is under way.
+
+    :param started_at: RFC 3339.
+    """
 
     key: str
     name: str
     finished: bool
     worker: int
+    started_at: str = ""
 
 
 def watch_journal(database: Path, known: Sequence[str] = ()) -> list[SeenStep]:
@@ -277,7 +293,7 @@ def watch_journal(database: Path, known: Sequence[str] = ()) -> list[SeenStep]:
         return []
     try:
         rows = connection.execute(
-            "select run_id, key, stage, action, target, finished_at, holder_pid from journal order by id"
+            "select run_id, key, stage, action, target, finished_at, holder_pid, started_at from journal order by id"
         ).fetchall()
     except sqlite3.OperationalError:
         # The tables are being made right now.
@@ -285,7 +301,7 @@ def watch_journal(database: Path, known: Sequence[str] = ()) -> list[SeenStep]:
     finally:
         connection.close()
     return [
-        SeenStep(row[1], f"{row[4]}/{row[2]}/{row[3]}", row[5] is not None, int(row[6]))
+        SeenStep(row[1], f"{row[4]}/{row[2]}/{row[3]}", row[5] is not None, int(row[6]), str(row[7]))
         for row in rows
         if row[0] not in known
     ]

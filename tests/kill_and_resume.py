@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import load_card
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import Run, Store
 from clinic_site import Finished, SeenStep, Site, finish, wait_for, watch_journal
 from codeblue.drill.clinic import Clinic
 from codeblue.lab.faults import all_faults
@@ -60,6 +61,31 @@ class Resumed:
     in_doubt: bool
     finished: Finished
     seconds: float
+
+
+class KillableSite(t.Protocol):
+    """Where a run can be killed and resumed, on any platform; see `clinic_site.Site`."""
+
+    inventory: Path
+
+    @property
+    def database(self) -> Path: ...
+
+    def runs(self) -> list[Run]: ...
+
+    def store(self) -> Store: ...
+
+    def command(self, *arguments: str) -> Finished:
+        """`codeblue` with these arguments, to its end."""
+
+    def start_codeblue(self, *arguments: str) -> subprocess.Popen[str]: ...
+
+    def playbook(self, playbook: str, *options: str) -> Finished: ...
+
+    def start_playbook(self, playbook: str, *options: str) -> subprocess.Popen[str]: ...
+
+    def accepted(self, step: SeenStep) -> bool:
+        """Whether the change of a step was accepted by what it changes."""
 
 
 def end_state(site: Site) -> dict[str, t.Any]:
@@ -124,7 +150,9 @@ def kill_and_resume(site: Site, fault: str, kill: Kill) -> Resumed:
     return interrupt_and_resume(site, RUNBOOKS[fault], kill, known)
 
 
-def interrupt_and_resume(site: Site, runbook: str, kill: Kill, known: tuple[str, ...], *options: str) -> Resumed:
+def interrupt_and_resume(
+    site: KillableSite, runbook: str, kill: Kill, known: tuple[str, ...], *options: str
+) -> Resumed:
     """Run, kill, resume.
 
     :param runbook: or an operation.
@@ -164,33 +192,27 @@ def ended_well(resumed: Resumed) -> bool:
     )
 
 
-def _resume(site: Site, runbook: str, run_id: str, bare: bool) -> Finished:
+def _resume(site: KillableSite, runbook: str, run_id: str, bare: bool) -> Finished:
     if bare:
         return site.playbook(f"codeblue.recovery.{runbook}", "-e", f"codeblue_run_id={run_id}")
-    return site.codeblue("resume", run_id, "-i", str(site.inventory), "--json")
+    return site.command("resume", run_id, "-i", str(site.inventory), "--json")
 
 
-def _wait_for_moment(site: Site, process: subprocess.Popen[str], kill: Kill, known: tuple[str, ...]) -> SeenStep | None:
+def _wait_for_moment(
+    site: KillableSite, process: subprocess.Popen[str], kill: Kill, known: tuple[str, ...]
+) -> SeenStep | None:
     def come() -> SeenStep | bool:
         steps = watch_journal(site.database, known)
         if len(steps) > kill.number and (
             kill.moment == "intent"
             or steps[kill.number].finished
-            or (kill.moment == "accepted" and _accepted(site, steps[kill.number].key))
+            or (kill.moment == "accepted" and site.accepted(steps[kill.number]))
         ):
             return steps[kill.number]
         return process.poll() is not None
 
     found = wait_for(come, _STEP_SECONDS, f"step {kill.number}")
     return found if isinstance(found, SeenStep) else None
-
-
-def _accepted(site: Site, key: str) -> bool:
-    needle = f'"key":"{key}"'
-    for path in site.lab.directory.glob("machines/*/codeblue/receipts/*/*.jsonl"):
-        if any(needle in line and '"event":"accepted"' in line for line in path.read_text().splitlines()):
-            return True
-    return False
 
 
 def _strike(process: subprocess.Popen[str], kill: Kill, step: SeenStep) -> bool:

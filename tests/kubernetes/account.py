@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import Store, open_store
 
-_BIN = Path(sys.executable).parent
+BIN = Path(sys.executable).parent
 _MOST_SECONDS = 90
 RUNBOOK = "ai_service_unavailable"
 # The name of the task, in the roles as well.
@@ -60,7 +60,7 @@ class Account:
     @property
     def environment(self) -> dict[str, str]:
         return {
-            "PATH": f"{_BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+            "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
             "LANG": "C.UTF-8",
             "HOME": str(self.root / "home"),
             "XDG_STATE_HOME": str(self.root / "state"),
@@ -90,7 +90,7 @@ class Account:
     def start_play(self, play: Path, *options: str) -> Process:
         """Start any play in a session of its own."""
         return subprocess.Popen(
-            [_BIN / "ansible-playbook", "-v", "-i", str(self.inventory), str(play), *options],
+            [BIN / "ansible-playbook", "-v", "-i", str(self.inventory), str(play), *options],
             env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -185,7 +185,13 @@ class ControlPlane:
             return []
         lines = self.audit_log.read_text(encoding="utf-8").splitlines()
         return [
-            {"verb": said["verb"], "uri": said["requestURI"], "user": said["user"]["username"]}
+            {
+                "verb": said["verb"],
+                "uri": said["requestURI"],
+                "user": said["user"]["username"],
+                "code": str((said.get("responseStatus") or {}).get("code", "")),
+                "at": said["requestReceivedTimestamp"],
+            }
             for said in map(json.loads, lines)
         ]
 

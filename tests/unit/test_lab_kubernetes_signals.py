@@ -6,6 +6,7 @@ import base64
 import typing as t
 
 import pytest
+from codeblue.drill.workload_witness import without_single_late_ones
 from codeblue.lab.kubernetes.manifests import Manifest, read_manifests
 from codeblue.lab.kubernetes.signals import (
     LATE_SECONDS,
@@ -15,6 +16,7 @@ from codeblue.lab.kubernetes.signals import (
     leaked_secrets,
     secrets_of,
 )
+from codeblue.lab.measurement import Sample
 
 VALUE = "a-value-of-some-length"
 SERVICES = [{"metadata": {"name": "records"}, "spec": {"selector": {"app": "records"}}}]
@@ -73,3 +75,18 @@ def test_answers_are_late_by_the_release_and_by_too_few_pods_after_a_while() -> 
     assert answers.wait_seconds("records", 2, good[:1], 3.0 + QUEUE_SECONDS) == LATE_SECONDS
     assert answers.wait_seconds("records", 2, [*good[:1], pod("b", ready=False)], 9.0) == LATE_SECONDS
     assert answers.wait_seconds("records", 2, good, 10.0) == 0.0
+
+
+def test_one_late_answer_among_good_ones_is_no_outage() -> None:
+    def seen(details: str, endpoint: str = "records") -> list[Sample]:
+        words = {".": "", "s": "slow", "x": "no_ready_pod"}
+        return [Sample(endpoint, n, n + 0.1, n, d == ".", words[d]) for n, d in enumerate(details)]
+
+    def shown(details: str) -> str:
+        return "".join("." if each.ok else each.detail[0] for each in without_single_late_ones(seen(details)))
+
+    assert shown(".s.ss..") == "......."
+    assert shown(".sss.") == ".sss."
+    assert shown(".x.") == ".n." and shown(".sx.") == ".sn."
+    both = without_single_late_ones([*seen("s.s"), *seen("sss", "ai")])
+    assert [each.endpoint for each in both if not each.ok] == ["ai"] * 3
