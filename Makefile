@@ -99,6 +99,7 @@ build: setup
 soak: setup extended
 	python tests/soak/drills.py --times $(TIMES)
 	python tests/soak/kill_sweep.py
+	python tests/soak/kubernetes_kill_sweep.py
 
 bench: setup
 	for each in tests/benchmarks/*.py; do python $$each || exit 1; done
