@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_aws_database import AwsDatabase, read_database
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_aws_ecs import EcsService, read_ecs
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_aws_functions import (
     RecoveryFunction,
@@ -47,6 +49,7 @@ class AwsPlatform:
     :param functions: that take part in a recovery, by the name that they have here.
     :param standby: what it needs in the standby region.
     :param security: what a breach of it is contained by.
+    :param database: the database in RDS that it is; None when it is none.
     """
 
     region: str
@@ -61,9 +64,20 @@ class AwsPlatform:
     functions: Mapping[str, RecoveryFunction] = field(default_factory=dict)
     standby: StandbyNeeds = field(default_factory=StandbyNeeds)
     security: AwsSecurity = field(default_factory=AwsSecurity)
+    database: AwsDatabase | None = None
+
+    def require_database(self, name: str) -> AwsDatabase:
+        """The database.
+
+        :param name: of the service, for people.
+        :raises BadInput: it is none.
+        """
+        if self.database is None:
+            raise BadInput(f"{name}: has no codeblue_aws.database", "this is for databases in RDS")
+        return self.database
 
     def __str__(self) -> str:
-        known = (self.ecs, self.bucket, self.distribution)
+        known = (self.ecs, self.database, self.bucket, self.distribution)
         parts = [str(each) for each in known if each is not None]
         return f"{' and '.join(parts) or 'what it is'} in {self.region}"
 
@@ -74,6 +88,7 @@ def read_aws(values: TypedMapping) -> AwsPlatform:
     dns, balancer = values.optional_child("dns"), values.optional_child("load_balancer")
     distribution, bucket = values.optional_child("distribution"), values.optional_child("bucket")
     needs = values.optional_child("standby")
+    database = values.optional_child("database")
     region = read_region(values, "region", values.text("region"))
     standby = values.optional_text("standby_region")
     platform = AwsPlatform(
@@ -89,6 +104,7 @@ def read_aws(values: TypedMapping) -> AwsPlatform:
         functions=read_functions(values, "functions"),
         standby=read_standby(needs) if needs is not None else StandbyNeeds(),
         security=read_security(values),
+        database=read_database(database, region, standby) if database is not None else None,
     )
     if standby is not None and standby == region:
         values.problem("standby_region", "is the region itself, name another one")
