@@ -10,6 +10,7 @@ and the second asking then meets a `Conflict`, or what a client token makes of i
 
 from __future__ import annotations
 
+import copy
 import random
 import threading
 import time
@@ -96,6 +97,16 @@ class AwsAccount:
     def left(self) -> float:
         """Seconds of the budget."""
         return self._budget.left
+
+    def within(self, seconds: float) -> AwsAccount:
+        """The same with another budget, by the connections of this one.
+
+        :param seconds: for all calls together, and for each.
+        """
+        other = copy.copy(self)
+        other._budget, other._patience = Budget(seconds), seconds
+        other.calls = other.writes = 0
+        return other
 
     def ask(
         self,

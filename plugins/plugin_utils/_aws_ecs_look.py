@@ -32,6 +32,12 @@ _PLACE = re.compile(
 )
 _STEADY = re.compile(r"has reached a steady state")
 _BREAKER = re.compile(r"circuit breaker", re.IGNORECASE)
+#: What of Application Auto Scaling can be suspended, and by which field of `SuspendedState`.
+SUSPENSIONS: Mapping[str, str] = {
+    "in": "DynamicScalingInSuspended",
+    "out": "DynamicScalingOutSuspended",
+    "scheduled": "ScheduledScalingSuspended",
+}
 # Part of what a reason may quote; names of secrets may stay, values are never in it.
 _MOST_TEXT = 240
 _MOST_EVENTS = 30
@@ -103,11 +109,13 @@ class Scaler:
     """What Application Auto Scaling may do with the number of tasks.
 
     :param suspended: it neither scales in nor out.
+    :param active: what of it is not suspended: `in`, `out`, `scheduled`.
     """
 
     least: int
     most: int
     suspended: bool
+    active: tuple[str, ...] = ("in", "out", "scheduled")
 
 
 @dataclass(frozen=True)
@@ -169,6 +177,9 @@ class EcsLook:
         primary = self.primary
         if self.status != "ACTIVE" or self.running != self.desired:
             return False
+        if not self.desired:
+            # What became of its deployment does not matter when there is to be no task.
+            return not self.pending
         if primary is None:
             return self.controller != OWN_CONTROLLER
         return (
@@ -270,8 +281,9 @@ def read_targets(group: str, members: Sequence[Object]) -> Targets:
 def read_scaler(found: Object) -> Scaler:
     """One item of DescribeScalableTargets."""
     state = found.get("SuspendedState") or {}
-    off = bool(state.get("DynamicScalingInSuspended")) and bool(state.get("DynamicScalingOutSuspended"))
-    return Scaler(int(found.get("MinCapacity") or 0), int(found.get("MaxCapacity") or 0), off)
+    active = tuple(name for name, key in SUSPENSIONS.items() if not state.get(key))
+    off = "in" not in active and "out" not in active
+    return Scaler(int(found.get("MinCapacity") or 0), int(found.get("MaxCapacity") or 0), off, active)
 
 
 def last_steady(events: Sequence[Event], before: float) -> float | None:

@@ -28,8 +28,6 @@ _AROUND_SECONDS = 10.0
 #: Under this name is what a runbook itself wants to see, beside the parts.
 RUNBOOK = "runbook"
 
-_Place = tuple[str, str | None, tuple[tuple[str, str], ...]]
-
 
 @dataclass(frozen=True)
 class AwsSeen:
@@ -123,9 +121,8 @@ def look_at_services(services: Mapping[str, Service], runbook: object = None) ->
     return {name: AwsSeen(looks[name], silent[name]) for name in services}
 
 
-def _by_place(platforms: Mapping[str, AwsPlatform]) -> dict[_Place, list[str]]:
-    found: dict[_Place, list[str]] = {}
+def _by_place(platforms: Mapping[str, AwsPlatform]) -> dict[object, list[str]]:
+    found: dict[object, list[str]] = {}
     for name, platform in platforms.items():
-        place = (platform.region, platform.profile, tuple(sorted(platform.endpoints.items())))
-        found.setdefault(place, []).append(name)
+        found.setdefault(platform.place, []).append(name)
     return found

@@ -13,13 +13,12 @@ import typing as t
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_http import Finding
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import CheckResult
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_aws import AwsPlatform
-
 if t.TYPE_CHECKING:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_client import AwsAccount
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_http import Finding
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import CheckResult
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_aws import AwsPlatform
 
 _PACKAGE = "ansible_collections.codeblue.recovery.plugins.plugin_utils"
 

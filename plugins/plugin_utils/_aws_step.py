@@ -25,6 +25,8 @@ class AwsStepAction(ProvenSteps):
     """Base of these actions. `act` calls `connect` first."""
 
     MISSING_IMPORT = MISSING
+    # AWS takes so many questions in a second, from everybody in the account.
+    PAUSE = 0.5
 
     def connect(self, service: Service, seconds: float) -> None:
         """Get ready to ask the services of AWS.

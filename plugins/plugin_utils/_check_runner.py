@@ -26,6 +26,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_http impo
     slow,
 )
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import (
+    AwsCheck,
     Check,
     CheckResult,
     HttpCheck,
@@ -36,6 +37,9 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import (
     WorkloadCheck,
 )
 
+if t.TYPE_CHECKING:
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_aws import AwsChecker
+
 # Each check under way holds one socket; the usual limit of a process is 1,024 open files.
 MOST_IN_FLIGHT = 200
 # What a check that is over its deadline gets to let go of its socket, before it is left behind.
@@ -43,6 +47,7 @@ _GRACE = 0.1
 
 _POSTGRESQL = "ansible_collections.codeblue.recovery.plugins.plugin_utils._check_postgresql"
 _WORKLOAD = "ansible_collections.codeblue.recovery.plugins.plugin_utils._check_workload"
+_AWS = "ansible_collections.codeblue.recovery.plugins.plugin_utils._check_aws"
 
 Result = t.TypeVar("Result")
 
@@ -135,6 +140,9 @@ def preload(plan: Sequence[PlannedCheck]) -> None:
     if any(isinstance(planned.check, WorkloadCheck) for planned in plan):
         with contextlib.suppress(ImportError):
             importlib.import_module(_WORKLOAD)
+    if any(isinstance(planned.check, AwsCheck) for planned in plan):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(_AWS)
 
 
 def _run(work: Callable[[_Session], Coroutine[t.Any, t.Any, Result]], in_flight: int, deadline: float | None) -> Result:
@@ -167,6 +175,7 @@ class _Session:
         self._loop = loop
         self._resolver = resolver
         self._http = HttpChecker(resolver)
+        self._aws: AwsChecker | None = None
         self._slots = asyncio.Semaphore(max(1, in_flight))
         self._ends = None if deadline is None else loop.time() + deadline
 
@@ -226,6 +235,8 @@ class _Session:
                 return await self._postgresql(check)
             if isinstance(check, WorkloadCheck):
                 return await self._workload(check)
+            if isinstance(check, AwsCheck):
+                return await self._on_aws(check)
         except CheckError as error:
             return error.finding
         except BadInput as error:
@@ -249,6 +260,13 @@ class _Session:
 
         # The official client knows no asyncio; its calls end by the check's own deadline.
         return await asyncio.to_thread(look_at, check)
+
+    async def _on_aws(self, check: AwsCheck) -> Finding:
+        from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_aws import AwsChecker
+
+        if self._aws is None:
+            self._aws = AwsChecker()
+        return await self._aws.check(check)
 
 
 def _result(planned: PlannedCheck, at: float, seconds: float, finding: Finding) -> CheckResult:

@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._secret_reference import SecretReference
 
+if t.TYPE_CHECKING:
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_aws import AwsPlatform
+
 LEVELS = ("shallow", "deep", "comprehensive")
 # Checks that tell of danger, not of absence: a service that answers well may give patient data away meanwhile.
 SIGNALS = "signals"
@@ -136,7 +139,23 @@ class WorkloadCheck(Check):
     type: t.ClassVar[str] = "workload"
 
 
-CHECK_TYPES = ("http", "session", "tcp", "postgresql", "sentinel", "workload")
+@dataclass(frozen=True)
+class AwsCheck(Check):
+    """AWS says of a part of the service that it works, such as of its tasks or its database.
+
+    Every service on AWS has this check for its parts; it needs no way from the controller to them.
+
+    :param part: as `codeblue_aws` names it.
+    """
+
+    part: str
+    platform: AwsPlatform = field(hash=False)
+    type: t.ClassVar[str] = "aws"
+
+
+CHECK_TYPES = ("http", "session", "tcp", "postgresql", "sentinel", "workload", "aws")
+# Their time is that of a platform's API.
+_OF_PLATFORMS = frozenset((WorkloadCheck.type, AwsCheck.type))
 
 
 @dataclass(frozen=True)
@@ -243,8 +262,8 @@ class CheckResult:
 
     @property
     def tells_speed(self) -> bool:
-        """Whether its time is that of the service, and not of monitoring or of a cluster's API."""
-        return self.type != WorkloadCheck.type and self.topic in (None, "performance")
+        """Whether its time is that of the service, and not of monitoring or of a platform's API."""
+        return self.type not in _OF_PLATFORMS and self.topic in (None, "performance")
 
 
 #: Every way in which a check can fail, with what it means.
@@ -270,7 +289,9 @@ ERROR_CLASSES: Mapping[str, str] = {
     "query_failed": "the query failed for another reason; the SQLSTATE is in the detail",
     "no_pod_ready": "Kubernetes has no ready pod of the workload, or no such workload",
     "no_endpoint": "the Service leads to no ready pod, or does not exist",
-    "api_unavailable": "the API server of the cluster gives no answer that can be used",
+    "no_task_runs": "ECS runs no task of the service, or has no such service",
+    "no_target_healthy": "no target of a target group of the service is healthy",
+    "api_unavailable": "the API of the platform gives no answer that can be used",
     "sentinel_lost": "a row that was committed cannot be read back",
     "secret_unreadable": "the secret that the check needs cannot be read on the controller",
     "controller": "the check could not be carried out by the controller itself",

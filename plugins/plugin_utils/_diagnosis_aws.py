@@ -71,11 +71,9 @@ def judge_on_aws(
     :param now: Unix seconds.
     """
     failures = tuple(failing)
-    judged: dict[str, dict[str, t.Any]] = {}
-    for name in parts_of(service.require_aws()):
-        others = {each: look for each, look in seen.looks.items() if each != name}
-        found = AwsFindings(service, seen.looks.get(name), seen.silent.get(name, ""), failures, bad, proven, others)
-        judged[name] = {**part(name).judge(found, now), "part": name}
+    judged = {
+        name: judge_part(name, service, seen, failures, bad, proven, now) for name in parts_of(service.require_aws())
+    }
     if not judged:
         return {
             "cause": "inconclusive",
@@ -91,6 +89,25 @@ def judge_on_aws(
     if told is None:
         told = next(iter(judged.values()))
     return {**told, "parts": {name: each["cause"] for name, each in judged.items()}}
+
+
+def judge_part(
+    name: str,
+    service: Service,
+    seen: AwsSeen,
+    failing: Iterable[CheckResult],
+    bad: Callable[[str], Collection[str]],
+    proven: Callable[[str], Sequence[str]],
+    now: float,
+) -> dict[str, t.Any]:
+    """The judgement about one part of a service; see `judge_on_aws`.
+
+    :param name: of the part.
+    """
+    others = {each: look for each, look in seen.looks.items() if each != name}
+    look, silent = seen.looks.get(name), seen.silent.get(name, "")
+    found = AwsFindings(service, look, silent, tuple(failing), bad, proven, others)
+    return {**part(name).judge(found, now), "part": name}
 
 
 def silent_region(found: AwsFindings) -> dict[str, t.Any]:

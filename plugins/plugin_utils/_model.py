@@ -15,7 +15,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import Checks, WorkloadCheck
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_parts import PARTS, parts_of
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import AwsCheck, Check, Checks, WorkloadCheck
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks_reading import read_checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_aws import AwsPlatform, read_aws
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_features import Feature
@@ -40,7 +41,7 @@ KINDS = ("service", "database", "gateway", "ai", "auth", "storage")
 # Tiers order services within the dependency order: 0 comes back first.
 LOWEST_TIER = 9
 # An API server under load answers within a second or two; a check is not its longest wait.
-_WORKLOAD_SECONDS = 5.0
+_PLATFORM_SECONDS = 5.0
 
 _SERVICE_VARIABLES = (
     "codeblue_environment",
@@ -195,7 +196,7 @@ def _read_service(
         tier=values.integer("codeblue_tier", default=DEFAULT_TIER, most=LOWEST_TIER),
         depends_on=_read_dependencies(name, values, inventory_names),
         objectives=_read_objectives(values.child("codeblue_objectives")),
-        checks=_with_workload(read_checks(checks) if checks is not None else Checks(), kubernetes),
+        checks=_with_platform(read_checks(checks) if checks is not None else Checks(), kubernetes, aws),
         host=host,
         kubernetes=kubernetes,
         aws=aws,
@@ -204,13 +205,20 @@ def _read_service(
     )
 
 
-def _with_workload(checks: Checks, kubernetes: KubernetesPlatform | None) -> Checks:
-    """The checks of a service on Kubernetes, that of its workload first: it needs no way to the pods."""
-    if kubernetes is None:
-        return checks
-    check = WorkloadCheck(
+def _with_platform(checks: Checks, kubernetes: KubernetesPlatform | None, aws: AwsPlatform | None) -> Checks:
+    """The checks of a service, those of its platform first: they need no way to what it runs in."""
+    own: list[Check] = []
+    if kubernetes is not None:
+        own.append(_workload_check(kubernetes))
+    if aws is not None:
+        own += [AwsCheck(each, _PLATFORM_SECONDS, None, each, aws) for each in parts_of(aws) if PARTS[each].checked]
+    return dataclasses.replace(checks, shallow=(*own, *checks.shallow)) if own else checks
+
+
+def _workload_check(kubernetes: KubernetesPlatform) -> WorkloadCheck:
+    return WorkloadCheck(
         id="workload",
-        timeout=_WORKLOAD_SECONDS,
+        timeout=_PLATFORM_SECONDS,
         max_response=None,
         namespace=kubernetes.namespace,
         kind=kubernetes.workload.kind,
@@ -219,7 +227,6 @@ def _with_workload(checks: Checks, kubernetes: KubernetesPlatform | None) -> Che
         kubeconfig=kubernetes.kubeconfig,
         context=kubernetes.context,
     )
-    return dataclasses.replace(checks, shallow=(check, *checks.shallow))
 
 
 def _read_metrics(values: TypedMapping, host: HostPlatform | None) -> MetricSources:

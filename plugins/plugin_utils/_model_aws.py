@@ -76,6 +76,11 @@ class AwsPlatform:
             raise BadInput(f"{name}: has no codeblue_aws.database", "this is for databases in RDS")
         return self.database
 
+    @property
+    def place(self) -> tuple[str, str | None, tuple[tuple[str, str], ...]]:
+        """The same for services that one client can ask about."""
+        return self.region, self.profile, tuple(sorted(self.endpoints.items()))
+
     def __str__(self) -> str:
         known = (self.ecs, self.database, self.bucket, self.distribution)
         parts = [str(each) for each in known if each is not None]

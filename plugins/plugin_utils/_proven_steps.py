@@ -23,7 +23,6 @@ try:
 except ImportError as error:
     MISSING = error
 
-_PAUSE = 0.1
 # Between two signs of life for other controllers; the lease is good for a minute.
 _RENEW_SECONDS = 10.0
 
@@ -36,6 +35,8 @@ class ProvenSteps(ReconcilerSteps):
     """Base of actions that act through an API and prove it."""
 
     MISSING_IMPORT = MISSING
+    #: Seconds between two tries of the checks.
+    PAUSE: t.ClassVar[float] = 0.1
 
     def begun(self, action: str) -> bool:
         """Whether an earlier attempt of this run has begun a step."""
@@ -91,7 +92,7 @@ class ProvenSteps(ReconcilerSteps):
         deadline = time.monotonic() + patience(service, given)
         while (problem := self.complaint(service)) and time.monotonic() < deadline:
             self.renew()
-            time.sleep(_PAUSE)
+            time.sleep(self.PAUSE)
         return problem
 
     def complaint(self, service: Service) -> str:
