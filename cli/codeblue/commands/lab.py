@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,20 +11,21 @@ import click
 from codeblue.lab.layout import default_directory
 
 if TYPE_CHECKING:
+    from codeblue.drill.site import DrillFault
     from codeblue.lab import Lab
+    from codeblue.lab.aws import AwsLab
     from codeblue.lab.kubernetes import KubernetesLab
-    from codeblue.lab.kubernetes.status import KubernetesLabStatus
-    from codeblue.lab.status import LabStatus
 
-    AnyLab = Lab | KubernetesLab
+    AnyLab = Lab | KubernetesLab | AwsLab
 
 _KUBERNETES = "kubernetes"
+_AWS = "aws"
 _platform = click.option(
     "--platform",
-    type=click.Choice(["host", _KUBERNETES]),
+    type=click.Choice(["host", _KUBERNETES, _AWS]),
     default="host",
     show_default=True,
-    help="Processes on this machine, or a namespace of a cluster that is marked as a lab.",
+    help="Processes on this machine, a namespace of a cluster that is marked as a lab, or an account on loopback.",
 )
 _context = click.option("--context", metavar="NAME", help="Of the kubeconfig; with --platform kubernetes.")
 _namespace = click.option(
@@ -41,11 +43,12 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON lines."
 
 @click.group(name="lab")
 def command() -> None:
-    """A small clinic on loopback or on a cluster: start it, break it, heal it.
+    """A small clinic on loopback, on a cluster or in an account: start it, break it, heal it.
 
     \b
     codeblue lab up && codeblue lab break primary_dead && codeblue lab heal
     codeblue lab up --platform kubernetes --context kind-lab
+    codeblue lab up --platform aws
     """
 
 
@@ -60,6 +63,10 @@ def _place(directory: Path | None, platform: str, context: str | None, namespace
         return directory or default_kubernetes_directory()
     if context or namespace:
         raise click.UsageError("--context and --namespace go with --platform kubernetes.")
+    if platform == _AWS:
+        from codeblue.lab.aws.layout import default_aws_directory
+
+        return directory or default_aws_directory()
     return directory or default_directory()
 
 
@@ -70,6 +77,10 @@ def _load(directory: Path | None, platform: str, context: str | None, namespace:
         from codeblue.lab.kubernetes import KubernetesLab
 
         return KubernetesLab(directory, context, namespace)
+    if platform == _AWS:
+        from codeblue.lab.aws import AwsLab
+
+        return AwsLab(directory)
     from codeblue.lab import Lab
 
     return Lab(directory)
@@ -107,17 +118,21 @@ def up(
     codeblue lab up --platform kubernetes --context kind-lab --image localhost:5000/clinic
     """
     directory = _place(directory, platform, context, namespace)
+    if postgresql_bin_dir is not None and platform != "host":
+        raise click.UsageError("--postgresql-bin-dir goes with --platform host.")
+    if image is not None and platform != _KUBERNETES:
+        raise click.UsageError("--image goes with --platform kubernetes.")
     if platform == _KUBERNETES:
         from codeblue.lab.kubernetes import KubernetesLab
 
-        if postgresql_bin_dir is not None:
-            raise click.UsageError("--postgresql-bin-dir goes with --platform host.")
         result = KubernetesLab(directory, context, namespace, image).up()
+    elif platform == _AWS:
+        from codeblue.lab.aws import AwsLab
+
+        result = AwsLab(directory).up()
     else:
         from codeblue.lab import Lab
 
-        if image is not None:
-            raise click.UsageError("--image goes with --platform kubernetes.")
         result = Lab(directory).up(postgresql_bin_dir)
     if as_json:
         _print_json("lab_up", already=result.already, inventory=str(result.inventory_path), seconds=result.seconds)
@@ -150,12 +165,16 @@ def down(
     Example: codeblue lab down
     """
     directory = _place(directory, platform, context, namespace)
+    if keep and platform != "host":
+        raise click.UsageError("--keep goes with --platform host.")
     if platform == _KUBERNETES:
         from codeblue.lab.kubernetes import KubernetesLab
 
-        if keep:
-            raise click.UsageError("--keep goes with --platform host.")
         was_there = KubernetesLab(directory, context, namespace).down()
+    elif platform == _AWS:
+        from codeblue.lab.aws import AwsLab
+
+        was_there = AwsLab(directory).down()
     else:
         from codeblue.lab import Lab
 
@@ -185,7 +204,9 @@ def status(platform: str, context: str | None, namespace: str | None, directory:
         _print_json("lab_status", **found.as_dict())
         _print_summary(0 if found.running else 1)
     else:
-        _print_any_status(found)
+        from codeblue.output.lab_status import print_lab_status
+
+        print_lab_status(found)
     if not found.running:
         click.get_current_context().exit(1)
 
@@ -253,17 +274,27 @@ def faults(platform: str, as_json: bool) -> None:
 
     Example: codeblue lab faults
     """
-    from codeblue.lab.faults import all_faults
-    from codeblue.lab.kubernetes.faults import cluster_faults
-
-    known = cluster_faults() if platform == _KUBERNETES else all_faults()
-    for fault in known.values():
+    for fault in _faults_of(platform).values():
         if as_json:
             _print_json("lab_fault", name=fault.name, summary=fault.summary, hits=list(fault.hits))
         else:
             click.echo(f"{fault.name:<28} {fault.summary}")
     if as_json:
         _print_summary()
+
+
+def _faults_of(platform: str) -> Mapping[str, DrillFault]:
+    if platform == _KUBERNETES:
+        from codeblue.lab.kubernetes.faults import cluster_faults
+
+        return cluster_faults()
+    if platform == _AWS:
+        from codeblue.lab.aws.faults import aws_faults
+
+        return aws_faults()
+    from codeblue.lab.faults import all_faults
+
+    return all_faults()
 
 
 def _print_summary(exit_code: int = 0) -> None:
@@ -273,75 +304,3 @@ def _print_summary(exit_code: int = 0) -> None:
 
 def _print_json(message_type: str, **values: Any) -> None:
     click.echo(json.dumps({"message_type": message_type, **values}))
-
-
-def _print_any_status(found: LabStatus | KubernetesLabStatus) -> None:
-    from codeblue.lab.kubernetes.status import KubernetesLabStatus
-
-    if not isinstance(found, KubernetesLabStatus):
-        _print_status(found)
-        return
-    lines = [
-        ("directory", found.directory),
-        ("state", "up" if found.running else f"not up ({found.phase})"),
-        ("inventory", found.inventory),
-        ("context", found.context or "the account of this pod"),
-        ("namespace", found.namespace),
-        ("images", f"{found.image}/…"),
-        ("kubelets", "real" if found.kubelets else "none: what runs in pods is simulated"),
-        ("active faults", ", ".join(found.active_faults) or "none"),
-        ("changed", "; ".join(found.changed) or "nothing"),
-    ]
-    for name, value in lines:
-        click.echo(f"{name + ':':<15}{value}")
-    _print_section("services", found.services)
-
-
-def _print_status(found: LabStatus) -> None:
-    lines = [
-        ("directory", found.directory),
-        ("state", "running" if found.running else f"not running ({found.phase})"),
-        ("inventory", found.inventory),
-        ("primary", found.primary or "none, or more than one"),
-        ("active faults", ", ".join(found.active_faults) or "none"),
-        ("PostgreSQL", _program(found, "postgresql_version", "postgresql_bin_dir") + f", as {found.os_user}"),
-        ("HAProxy", _program(found, "haproxy_version", "haproxy")),
-        ("Python", found.binaries.get("python", "unknown")),
-    ]
-    for name, value in lines:
-        click.echo(f"{name + ':':<15}{value}")
-    _print_section(
-        "members",
-        {name: each.problem or _member(each.role, each.streams_from_peer) for name, each in found.members.items()},
-    )
-    _print_section(
-        "processes",
-        {
-            name: f"{each['state']}" + (f" (pid {each['pid']})" if each["pid"] else "")
-            for name, each in found.processes.items()
-        },
-    )
-    _print_section(
-        "gateway",
-        {
-            backend: ", ".join(f"{name} {state}" for name, state in servers.items())
-            for backend, servers in found.servers.items()
-        },
-    )
-    _print_section("releases", {name: version or "none" for name, version in found.releases.items()})
-    _print_section("ports", {name: str(port) for name, port in found.ports.items()})
-
-
-def _program(found: LabStatus, version: str, path: str) -> str:
-    return f"{found.binaries.get(version, 'unknown')} ({found.binaries.get(path, 'unknown')})"
-
-
-def _member(role: str, streams: bool) -> str:
-    return role if role != "standby" else f"standby, {'streams' if streams else 'does not stream'}"
-
-
-def _print_section(title: str, values: dict[str, str]) -> None:
-    if values:
-        click.echo(f"{title}:")
-        for name, value in values.items():
-            click.echo(f"  {name:<20} {value}")

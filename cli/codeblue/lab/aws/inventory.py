@@ -1,0 +1,196 @@
+"""The inventory of a lab on AWS: the shape of a production one; and the files by which its account is reached."""
+
+from __future__ import annotations
+
+import typing as t
+
+from codeblue.lab.aws.blueprint import (
+    ANALYTICS,
+    API_NAME,
+    CLUSTER,
+    DATABASE,
+    DATABASE_PARAMETER,
+    DATABASE_SECRET,
+    FRONTEND,
+    GLOBAL_CLUSTER,
+    PRIMARY,
+    PROFILE,
+    RECOVERY_USER,
+    REGIONS,
+    SERVICES,
+    STANDBY,
+)
+from codeblue.lab.aws.layout import AwsLayout
+from codeblue.lab.aws.parts import AwsParts
+from codeblue.lab.aws.state import AwsLabState
+from codeblue.lab.files import make_directory, write_text
+
+_HEADER = "# Written by `codeblue lab up --platform aws`; gone with `codeblue lab down`. Holds no secrets.\n"
+# Three failures in a row, so far apart, stand for three failures 30 s apart in production.
+_PACE = "500ms"
+
+
+def write_access(layout: AwsLayout, state: AwsLabState, secret: str) -> None:
+    """The profile by which recoveries reach the account, and what a shell needs to know of it.
+
+    :param secret: of the access key of the recovery's user.
+    """
+    make_directory(layout.aws_config.parent, 0o700)
+    write_text(layout.aws_config, f"[profile {PROFILE}]\nregion = {PRIMARY}\nretries = 1\n", 0o600)
+    key = state.facts[f"key-{RECOVERY_USER}"]
+    text = f"[{PROFILE}]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n"
+    write_text(layout.aws_credentials, text, 0o600)
+    lines = [f"export {name}={value}" for name, value in environment(layout, state).items()]
+    write_text(layout.environment, "\n".join(lines) + "\n")
+
+
+def environment(layout: AwsLayout, state: AwsLabState) -> dict[str, str]:
+    """What programs need in their environment to reach the account, and nothing else by mistake."""
+    return {
+        "AWS_CONFIG_FILE": str(layout.aws_config),
+        "AWS_SHARED_CREDENTIALS_FILE": str(layout.aws_credentials),
+        "AWS_PROFILE": PROFILE,
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{state.ports['control']}",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+def write_inventory(parts: AwsParts) -> None:
+    """Write `inventory/hosts.yml`."""
+    import yaml
+
+    make_directory(parts.layout.inventory.parent)
+    write_text(parts.layout.inventory, _HEADER + yaml.safe_dump(inventory(parts), sort_keys=False, width=120))
+
+
+def inventory(parts: AwsParts) -> dict[str, t.Any]:
+    """What is written."""
+    recipient = parts.layout.recipients.read_text(encoding="utf-8").strip()
+    shared = {
+        "codeblue_environment": "lab",
+        "ansible_connection": "local",
+        "codeblue_snapshot_recipients": [recipient],
+        "codeblue_evidence_recipients": [recipient],
+        "codeblue_snapshot_identity": str(parts.layout.identity),
+        # Of its own: an earlier lab's snapshots are for another identity.
+        "codeblue_snapshot_store": str(parts.layout.root / "snapshots"),
+    }
+    groups = {
+        "codeblue_databases": {"patient_db": _patient_db(parts), "analytics_db": _analytics_db(parts)},
+        "codeblue_gateways": {"gateway": _gateway(parts)},
+        "codeblue_auth_services": {"auth": _ecs(parts, "auth", "auth", 1, ["patient_db"])},
+        "codeblue_application_services": {
+            "records": _ecs(parts, "records", "service", 2, ["patient_db", "auth"]),
+            "frontend": _frontend(parts),
+        },
+        "codeblue_ai_services": {"ai": _ecs(parts, "ai", "ai", 3, [])},
+    }
+    children = {group: {"hosts": hosts} for group, hosts in groups.items()}
+    return {"all": {"vars": shared, "children": {"codeblue_services": {"children": children}}}}
+
+
+def _service(
+    parts: AwsParts, kind: str, tier: int, needs: list[str], rto: str, place: dict[str, t.Any]
+) -> dict[str, t.Any]:
+    common = {
+        "region": PRIMARY,
+        "standby_region": STANDBY,
+        "profile": PROFILE,
+        "endpoints": {region: parts.state.endpoint(region) for region in REGIONS},
+    }
+    return {
+        "codeblue_platform": "aws",
+        "codeblue_kind": kind,
+        "codeblue_tier": tier,
+        "codeblue_depends_on": needs,
+        "codeblue_objectives": {"rto": rto, "rpo": "5m"},
+        "codeblue_aws": {**common, **place},
+        "codeblue_checks": {"interval": _PACE, "consecutive": 3},
+    }
+
+
+def _ecs(parts: AwsParts, name: str, kind: str, tier: int, needs: list[str]) -> dict[str, t.Any]:
+    service = SERVICES[name]
+    ecs = {"cluster": CLUSTER, "service": service.service}
+    group = parts.fact(STANDBY, f"target-group-{name}")
+    place = {
+        "ecs": {**ecs, "desired": service.tasks[PRIMARY]},
+        "load_balancer": {
+            "listener": parts.fact(PRIMARY, "listener"),
+            "rule": parts.fact(PRIMARY, f"rule-{name}"),
+            "target_groups": {"primary": parts.fact(PRIMARY, f"target-group-{name}")},
+        },
+        "standby": {
+            "ecs": {**ecs, "desired": service.tasks[PRIMARY]},
+            "secrets": sorted({each.partition(":")[0] for each in service.secrets.values() if each[0] != "/"}),
+            "parameters": sorted(each for each in service.secrets.values() if each[0] == "/"),
+            "certificates": {API_NAME: parts.fact(STANDBY, "certificate")},
+            "target_groups": [group],
+        },
+        "logs": {"groups": [service.log_group]},
+    }
+    return _service(parts, kind, tier, needs, "15m", place)
+
+
+def _patient_db(parts: AwsParts) -> dict[str, t.Any]:
+    place = {
+        "database": {
+            "instance": DATABASE[PRIMARY],
+            "replica": {"instance": DATABASE[STANDBY]},
+            "endpoints": [{"parameter": DATABASE_PARAMETER, "region": region} for region in REGIONS],
+            "credentials": DATABASE_SECRET,
+            "copies": [STANDBY],
+            "closed_group": parts.fact(PRIMARY, "group-closed"),
+        },
+        "standby": {"secrets": [DATABASE_SECRET], "parameters": [DATABASE_PARAMETER]},
+        "functions": {
+            "update_endpoints": {
+                "function": "update-database-endpoints",
+                "side": "standby",
+                "payload": {"new_endpoint": parts.fact(STANDBY, "database-endpoint")},
+                "repeatable": True,
+            }
+        },
+    }
+    return _service(parts, "database", 0, [], "30m", place)
+
+
+def _analytics_db(parts: AwsParts) -> dict[str, t.Any]:
+    place = {
+        "database": {
+            "cluster": ANALYTICS[PRIMARY],
+            "replica": {"cluster": ANALYTICS[STANDBY], "global_cluster": GLOBAL_CLUSTER},
+            "copies": [STANDBY],
+            "closed_group": parts.fact(PRIMARY, "group-closed"),
+        }
+    }
+    return _service(parts, "database", 2, [], "30m", place)
+
+
+def _gateway(parts: AwsParts) -> dict[str, t.Any]:
+    sides = {
+        side: {
+            "target": parts.fact(region, "balancer-name"),
+            "health_check": parts.fact(region, "health-check"),
+            "answers_at": f"127.0.0.1:{parts.state.ports[f'front-{region}']}",
+        }
+        for side, region in (("primary", PRIMARY), ("standby", STANDBY))
+    }
+    place = {
+        "dns": {"zone": parts.state.facts["zone"], "name": API_NAME, **sides},
+        "load_balancer": {"listener": parts.fact(PRIMARY, "listener")},
+    }
+    return _service(parts, "gateway", 1, [], "15m", place)
+
+
+def _frontend(parts: AwsParts) -> dict[str, t.Any]:
+    maintenance = {"bucket": FRONTEND[PRIMARY], "key": "maintenance.html"}
+    place = {
+        "bucket": {"name": FRONTEND[PRIMARY], "page": {"key": "index.html", "maintenance": maintenance}},
+        "distribution": {
+            "id": parts.state.facts["distribution"],
+            "primary": "frontend-primary",
+            "standby": "frontend-standby",
+        },
+    }
+    return _service(parts, "storage", 2, [], "5m", place)
