@@ -181,25 +181,8 @@ class ActionModule(KubernetesStepAction):
             given["routed_within"] = _ROUTED_SECONDS
         else:
             given["rollout_within"] = arguments["rollout_within"]
-        task = self._task.copy()
-        task.args = {key: value for key, value in given.items() if value is not None}
-        action = self._shared_loader_obj.action_loader.get(
-            f"codeblue.recovery.{name}",
-            task=task,
-            connection=self._connection,
-            play_context=self._play_context,
-            loader=self._loader,
-            templar=self._templar,
-            shared_loader_obj=self._shared_loader_obj,
-        )
-        result = action.run(task_vars=self._variables)
+        result = self.carry_out(name, given)
         said = result["codeblue"]
-        if said.get("accepted_at"):
-            self._accepted_at.append(float(said["accepted_at"]))
-        self._planned += said.get("plan") or []
-        self._changed |= bool(result.get("changed"))
-        if result.get("failed"):
-            raise CodeblueError(str(said["error"]), said.get("hint"), int(said["exit_code"]))
         if result.get("diff"):
             diffs.append(result["diff"])
         return str(said["summary"]).partition("; steps: ")[0]

@@ -43,6 +43,13 @@ options:
   healthy_within:
     description: Seconds that the checks of the service get afterwards. 30 of their intervals when it is left out.
     type: float
+  prove_by:
+    description:
+      - Whether the checks of the service have to pass in the end, or only all its pods have to be ready, because it is
+        closed on purpose and no check can pass.
+    type: str
+    choices: [checks, pods]
+    default: checks
 attributes:
   check_mode:
     support: full
@@ -120,6 +127,7 @@ def main() -> None:
             "most": {"type": "int", "default": 3},
             "rollout_within": {"type": "float", "default": 300.0},
             "healthy_within": {"type": "float"},
+            "prove_by": {"type": "str", "choices": ["checks", "pods"], "default": "checks"},
         }
     )
 

@@ -235,6 +235,8 @@ def _measures(breach: Breach) -> list[str]:
         found.append("The page was closed.")
     if mitigation.get("logs_closed_on"):
         found.append("The log was closed and the data removed from it.")
+    if mitigation.get("ways_closed"):
+        found.append("The way in from outside was closed.")
     if mitigation.get("releases"):
         found.append("The change was taken back.")
     if breach.exposure_ended_at:

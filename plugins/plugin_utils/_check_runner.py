@@ -29,6 +29,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import (
     AwsCheck,
     Check,
     CheckResult,
+    ExposureCheck,
     HttpCheck,
     PlannedCheck,
     PostgresqlCheck,
@@ -46,6 +47,7 @@ MOST_IN_FLIGHT = 200
 _GRACE = 0.1
 
 _POSTGRESQL = "ansible_collections.codeblue.recovery.plugins.plugin_utils._check_postgresql"
+_EXPOSURE = "ansible_collections.codeblue.recovery.plugins.plugin_utils._check_exposure"
 _WORKLOAD = "ansible_collections.codeblue.recovery.plugins.plugin_utils._check_workload"
 _AWS = "ansible_collections.codeblue.recovery.plugins.plugin_utils._check_aws"
 
@@ -143,6 +145,9 @@ def preload(plan: Sequence[PlannedCheck]) -> None:
     if any(isinstance(planned.check, AwsCheck) for planned in plan):
         with contextlib.suppress(ImportError):
             importlib.import_module(_AWS)
+    if any(isinstance(planned.check, ExposureCheck) for planned in plan):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(_EXPOSURE)
 
 
 def _run(work: Callable[[_Session], Coroutine[t.Any, t.Any, Result]], in_flight: int, deadline: float | None) -> Result:
@@ -237,6 +242,8 @@ class _Session:
                 return await self._workload(check)
             if isinstance(check, AwsCheck):
                 return await self._on_aws(check)
+            if isinstance(check, ExposureCheck):
+                return await self._exposure(check)
         except CheckError as error:
             return error.finding
         except BadInput as error:
@@ -267,6 +274,11 @@ class _Session:
         if self._aws is None:
             self._aws = AwsChecker()
         return await self._aws.check(check)
+
+    async def _exposure(self, check: ExposureCheck) -> Finding:
+        from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_exposure import look_at
+
+        return await asyncio.to_thread(look_at, check)
 
 
 def _result(planned: PlannedCheck, at: float, seconds: float, finding: Finding) -> CheckResult:

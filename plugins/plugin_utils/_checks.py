@@ -15,6 +15,8 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._secret_referenc
 
 if t.TYPE_CHECKING:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_aws import AwsPlatform
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_kubernetes import KubernetesPlatform
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_phi import PhiPolicy
 
 LEVELS = ("shallow", "deep", "comprehensive")
 # Checks that tell of danger, not of absence: a service that answers well may give patient data away meanwhile.
@@ -153,9 +155,24 @@ class AwsCheck(Check):
     type: t.ClassVar[str] = "aws"
 
 
-CHECK_TYPES = ("http", "session", "tcp", "postgresql", "sentinel", "workload", "aws")
+@dataclass(frozen=True)
+class ExposureCheck(Check):
+    """No log of a workload on Kubernetes holds data of patients, and nothing leads to it from outside unasked.
+
+    Every service on Kubernetes with `codeblue_phi` has this signal; it needs no way from the controller to the pods.
+
+    :param place: where the workload is.
+    :param policy: what is about patients there.
+    """
+
+    place: KubernetesPlatform
+    policy: PhiPolicy
+    type: t.ClassVar[str] = "exposure"
+
+
+CHECK_TYPES = ("http", "session", "tcp", "postgresql", "sentinel", "workload", "aws", "exposure")
 # Their time is that of a platform's API.
-_OF_PLATFORMS = frozenset((WorkloadCheck.type, AwsCheck.type))
+_OF_PLATFORMS = frozenset((WorkloadCheck.type, AwsCheck.type, ExposureCheck.type))
 
 
 @dataclass(frozen=True)
@@ -291,6 +308,7 @@ ERROR_CLASSES: Mapping[str, str] = {
     "no_endpoint": "the Service leads to no ready pod, or does not exist",
     "no_task_runs": "ECS runs no task of the service, or has no such service",
     "no_target_healthy": "no target of a target group of the service is healthy",
+    "exposed": "a log of the workload holds data of patients, or something leads to it from outside that should not",
     "api_unavailable": "the API of the platform gives no answer that can be used",
     "sentinel_lost": "a row that was committed cannot be read back",
     "secret_unreadable": "the secret that the check needs cannot be read on the controller",

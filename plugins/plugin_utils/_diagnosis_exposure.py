@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineAnswer, MachineCall
@@ -27,13 +27,17 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._runbook_diagnos
 )
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_models import format_time
 
+if t.TYPE_CHECKING:
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes import ServiceFindings
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_inquiry import WorkloadSeen
+
 # Reading logs is what takes long; what was not read in time is said, and then the finding is inconclusive.
 _SCAN_SECONDS = 20.0
 _CALL_SECONDS = 30.0
 _PROBE_SECONDS = 2.0
 _MOST_PAGES = 20
 REFUSED = (401, 403, 404, 405)
-CAUSES = ("public_endpoint", "phi_in_log", "past_disclosure", "healthy", "inconclusive")
+CAUSES = ("public_endpoint", "public_way", "phi_in_log", "past_disclosure", "healthy", "inconclusive")
 
 
 class ExposureDiagnosis:
@@ -120,6 +124,26 @@ class ExposureDiagnosis:
             "treatment": "none",
             **data,
         }
+
+    def decide_workload(
+        self, seen: Seen, looked: WorkloadSeen, findings: Callable[[], ServiceFindings]
+    ) -> dict[str, t.Any]:
+        """See `_runbook_diagnosis.ClusterDiagnosis`."""
+        # The official client takes a moment to import, and services on machines have no use for it.
+        from ansible_collections.codeblue.recovery.plugins.plugin_utils import _diagnosis_kubernetes_exposure as cluster
+
+        service = seen.service
+        if service.phi is None:
+            return _inconclusive(["nothing is said about patients' data of this service"], "add codeblue_phi")
+        if looked.workload is None:
+            return _inconclusive(
+                ["its workload does not exist: nobody can look at its logs"], "find out who removed it"
+            )
+        reported = any(
+            not each.ok and each.topic == "exposure" and each.target == service.name for each in seen.detection.results
+        )
+        detected_at = _moment(seen.detection.first_failed_at)
+        return cluster.judge_exposure(service, looked, cluster.look(service), reported, detected_at)
 
 
 def scan_call(

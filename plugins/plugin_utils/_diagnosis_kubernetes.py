@@ -52,6 +52,7 @@ RUNBOOKS = (
     "ai_service_unavailable",
     "security_breach_response",
     "performance_degradation",
+    "hipaa_compliance_violation",
 )
 CAUSES = (
     *TREATMENTS,

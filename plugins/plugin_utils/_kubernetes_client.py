@@ -40,6 +40,9 @@ _UNAUTHORISED = 401
 # Of a log: lines that are asked for, and how many times the wanted bytes these may be.
 _LOG_LINES = 2000
 _LOG_SENT = 8
+# Of an answer of a pod: as much of it as tells the API server's own words from those of the pod.
+_LONGEST_REFUSAL = 16384
+_FIRST_REFUSAL = 400
 _JSON_PATCH = "application/json-patch+json"
 _MERGE_PATCH = "application/merge-patch+json"
 
@@ -71,6 +74,7 @@ REPLICA_SETS = Resource("apps", "v1", "replicasets")
 CONTROLLER_REVISIONS = Resource("apps", "v1", "controllerrevisions")
 SERVICES = Resource("", "v1", "services")
 ENDPOINT_SLICES = Resource("discovery.k8s.io", "v1", "endpointslices")
+INGRESSES = Resource("networking.k8s.io", "v1", "ingresses")
 SECRETS = Resource("", "v1", "secrets")
 QUOTAS = Resource("", "v1", "resourcequotas")
 CONFIG_MAPS = Resource("", "v1", "configmaps")
@@ -190,18 +194,57 @@ class KubernetesClient:
         """
         self._ask("DELETE", resource, name, namespace, body={"preconditions": {"uid": uid}})
 
-    def log(self, pod: str, container: str, namespace: str, most: int, previous: bool = False) -> bytes:
+    def log(
+        self,
+        pod: str,
+        container: str,
+        namespace: str,
+        most: int,
+        previous: bool = False,
+        lines: int | None = _LOG_LINES,
+    ) -> bytes:
         """The end of a container's log, with times.
 
         :param most: bytes.
         :param previous: of the container that ended before this one.
+        :param lines: the last of them; None for the log from its beginning, as far as `most` goes.
         :raises KubernetesError: it cannot be read.
         """
         # The server counts bytes from the beginning of what it sends, so lines bound how much that is.
-        query = [("container", container), ("timestamps", "true"), ("tailLines", str(_LOG_LINES))]
-        query += [("limitBytes", str(most * _LOG_SENT)), *([("previous", "true")] if previous else [])]
+        bounds = {"limitBytes": most} if lines is None else {"tailLines": lines, "limitBytes": most * _LOG_SENT}
+        query = [("container", container), ("timestamps", "true"), *((key, str(each)) for key, each in bounds.items())]
+        query += [("previous", "true")] if previous else []
         found = self._ask("GET", PODS, pod, namespace, query, part="log", read=lambda data: {"log": data})
         return t.cast("bytes", found["log"])[-most:]
+
+    def answer_of_pod(self, pod: str, port: str, namespace: str, path: str, seconds: float) -> tuple[int | None, str]:
+        """What a pod answers to who says nothing about themselves, asked once through the API server.
+
+        The API server takes the credential away before it hands a request on. Of the answer nothing but its status is
+        looked at; redirects are answers.
+
+        :returns: the status, None and why when the pod gave none.
+        """
+        url = f"{self._api.configuration.host}{PODS.path(namespace, f'{pod}:{port}')}/proxy{path}"
+        headers = {"Accept": "*/*"}
+        self._api.update_params_for_auth(headers, [], ["BearerToken"])
+        self.calls += 1
+        wait = urllib3.Timeout(connect=min(_CONNECT_SECONDS, seconds), read=seconds)
+        try:
+            answer = self._api.rest_client.pool_manager.request(
+                "GET", url, headers=headers, redirect=False, preload_content=False, timeout=wait, retries=False
+            )
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            return None, type(error).__name__
+        try:
+            said = answer.read(_LONGEST_REFUSAL) if answer.status >= _FIRST_REFUSAL else b""
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            return None, type(error).__name__
+        finally:
+            answer.close()
+        # What the API server itself says of it is no answer of the pod.
+        own = _own_words(said)
+        return (None, own) if own else (int(answer.status), "")
 
     # -- one question ------------------------------------------------------------------------------------------
 
@@ -272,6 +315,16 @@ class KubernetesClient:
             )
         body = error.body.decode("utf-8", "replace") if isinstance(error.body, bytes) else str(error.body or "")
         return error_of(request, int(error.status), body)
+
+
+def _own_words(body: bytes) -> str:
+    """The message of a `Status` of the API; empty for anything else."""
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return ""
+    is_status = isinstance(found, dict) and (found.get("kind"), found.get("apiVersion")) == ("Status", "v1")
+    return " ".join(str(found.get("message") or "no reason").split())[:200] if is_status else ""
 
 
 def _retry_after(headers: Mapping[str, str] | None) -> float | None:

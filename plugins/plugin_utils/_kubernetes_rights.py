@@ -116,6 +116,22 @@ _ROTATE = (
     *_on(f"{_WORKLOADS} cronjobs.batch ingresses.networking.k8s.io serviceaccounts", "get", "patch"),
 )
 
+# What the diagnosis reads of logs, answers and ways in belongs to the first step: no other runbook reads logs for it.
+_EXPOSED = (
+    *_on(_WORKLOADS, "get"),
+    *_on("pods services ingresses.networking.k8s.io", "list"),
+    *_on("pods/log", "get"),
+    *_on("pods/proxy", "get", optional=True),
+)
+_EXPOSURE_CLOSE = (
+    *_CHECK,
+    *_RECONCILERS,
+    *_EXPOSED,
+    *_on(f"{_HISTORY} {_SLICES}", "list"),
+    *_on("services", "get", "patch"),
+    *_on("ingresses.networking.k8s.io", "get", "patch", "delete"),
+)
+
 #: By the name of the action, without the collection. An action that is not here asks no cluster.
 RIGHTS: Mapping[str, tuple[Right, ...]] = {
     "diagnose": _LOOK,
@@ -123,6 +139,10 @@ RIGHTS: Mapping[str, tuple[Right, ...]] = {
     "collect_evidence": _EVIDENCE,
     "feature_switch": _FEATURES,
     "feature_ramp": _FEATURES,
+    "kubernetes_exposure_close": _EXPOSURE_CLOSE,
+    "kubernetes_exposure_prove": (*_EXPOSED, *_on(_SLICES, "list"), *_on("services", "get", "patch")),
+    "kubernetes_exposure_record": (*_EXPOSED, *_EVIDENCE),
+    "kubernetes_exposure_remove": (*_CHECK, *_ROLLBACK),
     "kubernetes_quarantine": _QUARANTINE,
     "kubernetes_recover": (*_LOOK, *_ROLLBACK, *_SCALE, *_ROUTE, *_RESTORE),
     "kubernetes_restore": _RESTORE,

@@ -16,7 +16,13 @@ from dataclasses import dataclass
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_parts import PARTS, parts_of
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import AwsCheck, Check, Checks, WorkloadCheck
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import (
+    AwsCheck,
+    Check,
+    Checks,
+    ExposureCheck,
+    WorkloadCheck,
+)
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks_reading import read_checks
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_aws import AwsPlatform, read_aws
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_features import Feature
@@ -42,6 +48,7 @@ KINDS = ("service", "database", "gateway", "ai", "auth", "storage")
 LOWEST_TIER = 9
 # An API server under load answers within a second or two; a check is not its longest wait.
 _PLATFORM_SECONDS = 5.0
+_EXPOSURE_SECONDS = 10.0
 
 _SERVICE_VARIABLES = (
     "codeblue_environment",
@@ -187,6 +194,7 @@ def _read_service(
         aws = read_aws(values.child("codeblue_aws"))
     checks = values.optional_child("codeblue_checks")
     phi = values.optional_child("codeblue_phi")
+    policy = read_phi(phi, inventory_names) if phi is not None else None
     metrics = values.optional_child("codeblue_metrics")
     return Service(
         name=name,
@@ -196,23 +204,29 @@ def _read_service(
         tier=values.integer("codeblue_tier", default=DEFAULT_TIER, most=LOWEST_TIER),
         depends_on=_read_dependencies(name, values, inventory_names),
         objectives=_read_objectives(values.child("codeblue_objectives")),
-        checks=_with_platform(read_checks(checks) if checks is not None else Checks(), kubernetes, aws),
+        checks=_with_platform(read_checks(checks) if checks is not None else Checks(), kubernetes, aws, policy),
         host=host,
         kubernetes=kubernetes,
         aws=aws,
-        phi=read_phi(phi, inventory_names) if phi is not None else None,
+        phi=policy,
         metrics=_read_metrics(metrics, host) if metrics is not None else None,
     )
 
 
-def _with_platform(checks: Checks, kubernetes: KubernetesPlatform | None, aws: AwsPlatform | None) -> Checks:
+def _with_platform(
+    checks: Checks, kubernetes: KubernetesPlatform | None, aws: AwsPlatform | None, policy: PhiPolicy | None
+) -> Checks:
     """The checks of a service, those of its platform first: they need no way to what it runs in."""
     own: list[Check] = []
     if kubernetes is not None:
         own.append(_workload_check(kubernetes))
     if aws is not None:
         own += [AwsCheck(each, _PLATFORM_SECONDS, None, each, aws) for each in parts_of(aws) if PARTS[each].checked]
-    return dataclasses.replace(checks, shallow=(*own, *checks.shallow)) if own else checks
+    signals = checks.signals
+    if kubernetes is not None and policy is not None:
+        exposure = ExposureCheck("exposure", _EXPOSURE_SECONDS, None, kubernetes, policy, topic="exposure")
+        signals = (*signals, exposure)
+    return dataclasses.replace(checks, shallow=(*own, *checks.shallow), signals=signals) if own else checks
 
 
 def _workload_check(kubernetes: KubernetesPlatform) -> WorkloadCheck:

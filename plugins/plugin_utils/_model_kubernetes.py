@@ -18,6 +18,8 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._typed_mapping i
 
 # Key in the inventory to the kind that the API knows.
 WORKLOADS = {"deployment": "Deployment", "statefulset": "StatefulSet", "daemonset": "DaemonSet"}
+#: Kinds by which a service is reached from outside of its cluster.
+WAYS_IN = ("Service", "Ingress")
 # RFC 1123: a namespace or Service is a label, the name of a workload may have dots.
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -47,6 +49,7 @@ class KubernetesPlatform:
     :param context: of the kubeconfig; None for its current one.
     :param features: what others use of this service, and can do without.
     :param replicas: how many pods it is to have when nothing later is known; None when the inventory does not say.
+    :param ways_in: objects that may lead to it from outside, as `Kind/name`; None when the inventory does not say.
     :param management: networks of operators, which may come in while the service is in quarantine.
     :param secrets: that can be rotated.
     """
@@ -57,6 +60,7 @@ class KubernetesPlatform:
     kubeconfig: str | None = None
     context: str | None = None
     replicas: int | None = None
+    ways_in: tuple[str, ...] | None = None
     management: tuple[str, ...] = ()
     features: Mapping[str, Feature] = field(default_factory=dict)
     secrets: tuple[RotatedSecret, ...] = ()
@@ -75,6 +79,7 @@ def read_kubernetes(values: TypedMapping, inventory_names: Collection[str]) -> K
         kubeconfig=_kubeconfig(values),
         context=values.optional_text("context"),
         replicas=values.integer("replicas", default=0, least=1) or None,
+        ways_in=_ways_in(values),
         management=read_networks(values, "management"),
         features={n: read_feature(item, n, inventory_names, namespace) for n, item in values.children("features")},
         secrets=read_secrets(values, "secrets"),
@@ -105,6 +110,17 @@ def _checked(values: TypedMapping, key: str, text: str, form: re.Pattern[str]) -
     if text and not form.fullmatch(text):
         values.problem(key, f"{quote(text)} is no name in Kubernetes, write small letters, digits and '-'")
     return text
+
+
+def _ways_in(values: TypedMapping) -> tuple[str, ...] | None:
+    if values.plain("ways_in") is None:
+        return None
+    found = values.texts("ways_in")
+    for each in found:
+        kind, slash, name = each.partition("/")
+        if not slash or kind not in WAYS_IN or not _SUBDOMAIN.fullmatch(name):
+            values.problem("ways_in", f"{quote(each)} is no way in, write Service/NAME or Ingress/NAME")
+    return found
 
 
 def _kubeconfig(values: TypedMapping) -> str | None:

@@ -29,6 +29,7 @@ class PhiPolicy:
     :param ignore: expressions of values that are no patient's.
     :param refused_requests: paths that must be refused without a credential, on every instance and from outside.
     :param access_logs: machine -> files that say who was given what.
+    :param access_containers: on Kubernetes: containers whose log says who was given what; other lines are searched.
     :param access_resource: for logs that name no patients: a regular expression with a group `resource` for what in a
         path tells one patient's data from another's.
     :param access_fields: our name of a field -> the log's own.
@@ -42,6 +43,7 @@ class PhiPolicy:
     ignore: tuple[str, ...] = ()
     refused_requests: tuple[str, ...] = ()
     access_logs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    access_containers: tuple[str, ...] = ()
     access_format: str = "json"
     access_resource: str | None = None
     access_fields: Mapping[str, str] = field(default_factory=dict)
@@ -68,6 +70,7 @@ def read_phi(values: TypedMapping, inventory_names: Collection[str]) -> PhiPolic
         ignore=values.texts("ignore"),
         refused_requests=values.texts("refused_requests"),
         access_logs={name: logs.texts(name) for name in logs.names()} if logs is not None else {},
+        access_containers=values.texts("access_containers"),
         access_format=values.choice("access_format", ACCESS_FORMATS, default="json"),
         access_resource=_resource(values),
         access_fields=_pairs(values, "access_fields"),

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 import typing as t
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_runner import run_checks
@@ -68,6 +68,34 @@ class ProvenSteps(ReconcilerSteps):
             except StoreUnavailable:
                 return set()
         return {each.version for each in self.open_run().store.bad_versions(self.target, kind)}
+
+    def carry_out(self, name: str, given: Mapping[str, t.Any]) -> dict[str, t.Any]:
+        """Carry out another action of the collection as a part of this one, with its own steps.
+
+        :param given: its arguments; those that are None are left out.
+        :returns: its result.
+        :raises CodeblueError: it failed.
+        """
+        task = self._task.copy()
+        task.args = {key: value for key, value in given.items() if value is not None}
+        action = self._shared_loader_obj.action_loader.get(
+            f"codeblue.recovery.{name}",
+            task=task,
+            connection=self._connection,
+            play_context=self._play_context,
+            loader=self._loader,
+            templar=self._templar,
+            shared_loader_obj=self._shared_loader_obj,
+        )
+        result: dict[str, t.Any] = action.run(task_vars=self._variables)
+        said = result["codeblue"]
+        if said.get("accepted_at"):
+            self._accepted_at.append(float(said["accepted_at"]))
+        self._planned += said.get("plan") or []
+        self._changed |= bool(result.get("changed"))
+        if result.get("failed"):
+            raise CodeblueError(str(said["error"]), said.get("hint"), int(said["exit_code"]))
+        return result
 
     # -- proving -----------------------------------------------------------------------------------------------
 

@@ -134,10 +134,12 @@ class Cluster:
     """A cluster that may be filled, broken and asked.
 
     :param programs: those that make it up; None for a cluster that somebody else runs.
+    :param node: the simulated one, whose logs can be read.
     """
 
     kubeconfig: Path
     programs: ControlPlane | None
+    node: SimulatedNode | None = None
 
     def audited(self, name: str) -> Path:
         """A kubeconfig of an account that may do everything and whose requests are written down."""
@@ -197,9 +199,11 @@ def find_cluster(directory: Path) -> Iterator[Cluster]:
         node = None
         try:
             plane.start()
-            node = SimulatedNode(plane.admin)
+            certificates = directory / "kubelet"
+            certificates.mkdir()
+            node = SimulatedNode(plane.admin, certificates)
             node.start()
-            cluster = Cluster(plane.admin, plane)
+            cluster = Cluster(plane.admin, plane, node)
             cluster.client().create(CLUSTER_ROLE_BINDINGS, "", _BINDING)
             yield cluster
         finally:

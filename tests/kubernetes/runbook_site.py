@@ -13,7 +13,12 @@ from account import Account
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_client import SERVICES
 from cluster import Namespace
 
-_GROUPS = {"auth": "codeblue_auth_services", "ai": "codeblue_ai_services", "database": "codeblue_databases"}
+_GROUPS = {
+    "auth": "codeblue_auth_services",
+    "ai": "codeblue_ai_services",
+    "database": "codeblue_databases",
+    "service": "codeblue_application_services",
+}
 Lines = list[dict[str, t.Any]]
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 import urllib3
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_access import ClusterAccess
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_look import wanted_references
+from simulated_kubelet import SimulatedKubelet
 
 NODE = "simulated-0"
 _CAPACITY = {"cpu": "32", "memory": "64Gi", "pods": "250"}
@@ -36,13 +37,16 @@ class SimulatedNode:
     """Registers a node and plays its kubelet in threads of this process.
 
     :param kubeconfig: of an account that may do everything.
+    :param directory: private, for what answers for logs; None where the API server cannot reach this process.
     """
 
-    def __init__(self, kubeconfig: Path) -> None:
+    def __init__(self, kubeconfig: Path, directory: Path | None = None) -> None:
         self._api = ClusterAccess(str(kubeconfig)).connect()
         self._ended = threading.Event()
         self._addresses: dict[str, str] = {}
         self._watching: t.Any = None
+        self._tags: dict[tuple[str, str], str] = {}
+        self._kubelet = SimulatedKubelet(directory, self._tag_of) if directory is not None else None
         self._thread = threading.Thread(target=self._run, name="simulated-node", daemon=True)
 
     def start(self) -> None:
@@ -50,7 +54,8 @@ class SimulatedNode:
         node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE, "labels": {"simulated": "true"}}}
         self._call("POST", "/api/v1/nodes", node)
         ready = {"type": "Ready", "status": "True", "reason": "Simulated", "lastHeartbeatTime": _now()}
-        status = {"capacity": _CAPACITY, "allocatable": _CAPACITY, "conditions": [ready]}
+        status: dict[str, t.Any] = {"capacity": _CAPACITY, "allocatable": _CAPACITY, "conditions": [ready]}
+        status |= self.reached_at
         self._call("PATCH", f"/api/v1/nodes/{NODE}/status", {"status": status})
         lease = {"holderIdentity": NODE, "leaseDurationSeconds": 3600, "renewTime": _now(precise=True)}
         manifest = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": NODE}, "spec": lease}
@@ -58,8 +63,15 @@ class SimulatedNode:
         self._call("PATCH", f"/api/v1/nodes/{NODE}", {"spec": {"taints": None}})
         self._thread.start()
 
+    @property
+    def reached_at(self) -> dict[str, object]:
+        """The part of its status that says where logs are asked for."""
+        return self._kubelet.status if self._kubelet is not None else {}
+
     def stop(self) -> None:
         """End it; pods stay as they are."""
+        if self._kubelet is not None:
+            self._kubelet.stop()
         self._ended.set()
         if self._watching is not None:
             self._watching.close()
@@ -98,6 +110,7 @@ class SimulatedNode:
     def _seen(self, pod: dict[str, t.Any]) -> None:
         """Do what the kubelet would do next for this pod."""
         place = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}"
+        self._tags[pod["metadata"]["namespace"], pod["metadata"]["name"]] = _tag(pod)
         if pod["metadata"].get("deletionTimestamp"):
             options = {"gracePeriodSeconds": 0, "preconditions": {"uid": pod["metadata"]["uid"]}}
             self._call("DELETE", place, options)
@@ -106,7 +119,7 @@ class SimulatedNode:
             self._call("PATCH", f"{place}/status", body)
 
     def _status(self, pod: dict[str, t.Any]) -> dict[str, t.Any]:
-        tag = str(pod["spec"]["containers"][0]["image"]).rpartition(":")[2]
+        tag = _tag(pod)
         if tag.startswith("behind-") and not self._answers(pod["metadata"]["namespace"], tag.removeprefix("behind-")):
             tag = "crash"
         lacks = self._lacks(pod) or (
@@ -151,6 +164,9 @@ class SimulatedNode:
         endpoints = [each for part in found["items"] for each in part.get("endpoints") or ()]
         return any(each["conditions"].get("ready") for each in endpoints)
 
+    def _tag_of(self, namespace: str, name: str) -> str:
+        return self._tags.get((namespace, name), "")
+
     def _call(self, method: str, path: str, body: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         answer = self._answer(method, path, body)
         found = json.loads(answer.data or b"{}")
@@ -166,6 +182,10 @@ class SimulatedNode:
             preload_content=False,
             timeout=urllib3.Timeout(connect=2, read=_WATCH_SECONDS + 5),
         )
+
+
+def _tag(pod: dict[str, t.Any]) -> str:
+    return str(pod["spec"]["containers"][0]["image"]).rpartition(":")[2]
 
 
 def _container(container: dict[str, t.Any], tag: str, ready: bool) -> dict[str, t.Any]:

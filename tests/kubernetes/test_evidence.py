@@ -11,7 +11,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._evidence_store 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_client import SECRETS, Resource
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._recipients import Identity
 from cluster import Cluster, Namespace
-from simulated_kubelet import MARK, SimulatedKubelet
+from simulated_kubelet import MARK
 from simulated_node import NODE
 from sites import Keeper
 
@@ -21,20 +21,18 @@ _VALUE = "b3BlbiBzZXNhbWU="
 
 
 @pytest.fixture
-def kubelet(cluster: Cluster, tmp_path: Path) -> Iterator[SimulatedKubelet]:
-    assert cluster.own
-    directory = tmp_path / "kubelet"
-    directory.mkdir()
-    running = SimulatedKubelet(directory)
-    cluster.client().merge(_NODE_STATUS, "", "", {"status": running.status})
-    yield running
+def silent(cluster: Cluster) -> Iterator[None]:
+    """The node answers for no logs."""
+    assert cluster.own and cluster.node is not None
     cluster.client().merge(_NODE_STATUS, "", "", {"status": {"addresses": None, "daemonEndpoints": None}})
-    running.stop()
+    yield
+    cluster.client().merge(_NODE_STATUS, "", "", {"status": cluster.node.reached_at})
 
 
 def test_evidence_is_kept_with_its_custody_and_without_values(
-    namespace: Namespace, tmp_path: Path, kubelet: SimulatedKubelet
+    cluster: Cluster, namespace: Namespace, tmp_path: Path
 ) -> None:
+    assert cluster.own
     namespace.client.create(SECRETS, namespace.name, {"metadata": {"name": "database"}, "data": {"key": _VALUE}})
     namespace.workload("Deployment", "records", "crash")
     namespace.until_pods("records", {"crash": [False, False]})
@@ -64,6 +62,7 @@ def test_evidence_is_kept_with_its_custody_and_without_values(
     print(f"{len(entry.pieces)} pieces, {entry.size_bytes} bytes in {played.said['seconds']} s")
 
 
+@pytest.mark.usefixtures("silent")
 def test_logs_that_cannot_be_had_are_named_and_the_rest_is_taken(namespace: Namespace, tmp_path: Path) -> None:
     namespace.workload("Deployment", "records", "3.8")
     namespace.serves("Deployment", "records", "3.8")

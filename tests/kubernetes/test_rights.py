@@ -71,6 +71,14 @@ def test_a_service_that_leads_nowhere(cluster: Cluster, namespace: Namespace, tm
     _recovered(site)
 
 
+def test_patients_in_a_log(cluster: Cluster, namespace: Namespace, tmp_path: Path) -> None:
+    import test_kubernetes_exposure as exposure
+
+    exposure.records(namespace, "phi")
+    exposure.ingress(namespace, "demo", {"/records": "records"})
+    _recovered(exposure.Site(tmp_path, namespace, _account(cluster, namespace, "hipaa_compliance_violation")))
+
+
 def test_what_is_not_granted_is_named(cluster: Cluster, namespace: Namespace, tmp_path: Path) -> None:
     login(namespace)
     kubeconfig = cluster.own.kubeconfig(f"nobody-{namespace.name}", f"nobody-{namespace.name}", f"{AUDITED}-only")

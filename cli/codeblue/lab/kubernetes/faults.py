@@ -21,7 +21,8 @@ class ClusterFault(ABC):
     :param runbook: which one has to mend it; None for one that mends itself, or that is for a person.
     :param rto_target: seconds until the workload is back that a drill allows; None for the card's.
     :param needs_snapshot: services of which a drill has a snapshot taken first.
-    :param signals: of the site's monitoring, by which it is seen while the workloads work; none when they do not.
+    :param signals: of the site's monitoring or of the service's own, by which it is seen while the workloads work; none
+        when they do not.
     """
 
     name: str
@@ -74,6 +75,7 @@ def cluster_faults() -> dict[str, ClusterFault]:
     from codeblue.lab.kubernetes.breach_faults import BREACH_FAULTS
     from codeblue.lab.kubernetes.clinic_faults import CLINIC_FAULTS
     from codeblue.lab.kubernetes.database_faults import DATABASE_FAULTS
+    from codeblue.lab.kubernetes.exposure_faults import EXPOSURE_FAULTS
     from codeblue.lab.kubernetes.object_faults import OBJECT_FAULTS
     from codeblue.lab.kubernetes.performance_faults import PERFORMANCE_FAULTS
     from codeblue.lab.kubernetes.place_faults import PLACE_FAULTS
@@ -88,6 +90,7 @@ def cluster_faults() -> dict[str, ClusterFault]:
         *CLINIC_FAULTS,
         *PERFORMANCE_FAULTS,
         *BREACH_FAULTS,
+        *EXPOSURE_FAULTS,
     )
     return {fault.name: fault for fault in every}
 

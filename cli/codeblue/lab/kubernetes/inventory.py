@@ -5,6 +5,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_client import WORKLOAD_RESOURCES
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service, load_services
 
 from codeblue.lab.files import make_directory, write_text
 from codeblue.lab.kubernetes.manifests import SERVICE_NAMES, Manifest
@@ -30,6 +31,16 @@ _FEATURES: t.Mapping[str, dict[str, t.Any]] = {
             "enabled": "ai_enabled",
             "places": [{"config_map": "records-flags", "key": "flags.json"}],
         }
+    }
+}
+
+
+# Who is made up, in the form that the clinic gives its patients; nobody leads to records but the gateway.
+_PHI: t.Mapping[str, dict[str, t.Any]] = {
+    "records": {
+        "identifiers": {"patient_ref": r"PT-\d{6}"},
+        "access_containers": ["records"],
+        "organisation": "Clinic of the lab",
     }
 }
 
@@ -60,6 +71,16 @@ def inventory(parts: ClusterParts) -> dict[str, t.Any]:
     return {"all": {"vars": shared, "children": {"codeblue_services": {"children": groups}}}}
 
 
+def services_of(parts: ClusterParts) -> dict[str, Service]:
+    """The services as Ansible reads them from it."""
+    written = inventory(parts)["all"]
+    groups = written["children"]["codeblue_services"]["children"]
+    variables = {
+        name: {**written["vars"], **each} for group in groups.values() for name, each in group["hosts"].items()
+    }
+    return load_services(variables, list(variables))
+
+
 def _service(parts: ClusterParts, name: str, kind: str, tier: int, needs: list[str], rto: str) -> dict[str, t.Any]:
     workload = parts.workload_of(name)
     port = parts.state.monitor_port
@@ -76,7 +97,11 @@ def _service(parts: ClusterParts, name: str, kind: str, tier: int, needs: list[s
     for key, value in (("kubeconfig", parts.state.kubeconfig), ("context", parts.state.context)):
         if value is not None:
             place[key] = value
+    phi = {"codeblue_phi": _PHI[name]} if name in _PHI else {}
+    if phi:
+        place["ways_in"] = []
     return {
+        **phi,
         "codeblue_platform": "kubernetes",
         "codeblue_kind": kind,
         "codeblue_tier": tier,

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from functools import cached_property
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_exposure import look_at as look_for_exposure
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_http import Finding
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_workload import look_at
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import WorkloadCheck
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import ExposureCheck, WorkloadCheck
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_client import (
     PODS,
     WORKLOAD_RESOURCES,
@@ -188,11 +189,21 @@ class ClusterParts:
                 f"the monitoring sees no {signal} of {name}"
                 for name in services
                 for signal in signals
-                if not not_clear(self.state, signal, name)
+                if not self._is_seen(signal, name)
             ]
 
         if left := self._wait(unseen, _STRIKE_SECONDS):
             raise CodeblueError(f"the fault does not strike: {left[0]}", "codeblue lab heal --platform kubernetes")
+
+    def _is_seen(self, signal: str, service: str) -> bool:
+        """Whether a signal is not clear: one of the monitoring, or one that a service has by its inventory."""
+        from codeblue.lab.kubernetes.inventory import services_of
+
+        own = [each for each in services_of(self)[service].checks.signals if isinstance(each, ExposureCheck)]
+        mine = [each for each in own if each.id == signal]
+        return (
+            look_for_exposure(mine[0]).error_class is not None if mine else bool(not_clear(self.state, signal, service))
+        )
 
     def check(self, service: str) -> Finding:
         """What its own check says of the workload and the Service of a service."""
