@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import time
 import typing as t
 from collections.abc import Mapping
@@ -47,6 +48,9 @@ try:
     _MISSING = OpeningAction.MISSING_IMPORT
 except ImportError as error:
     _MISSING = error
+
+if t.TYPE_CHECKING:
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import Store
 
 _MOST_UNKNOWN = 5
 _RUNNING = ("running", "active", "started")
@@ -214,24 +218,31 @@ class ActionModule(OpeningAction):
         return Seen(service, everything, detection, answers, self.look, self.services(needed))
 
     def _bad(self, name: str, kind: str) -> list[str]:
-        """Versions of the service that are marked bad; a look in check mode leaves that to the rollback."""
+        """Versions of the service that are marked bad."""
         if self.check_mode:
-            return []
+            kept = self._kept
+            return [each.version for each in kept.bad_versions(name, kind)] if kept is not None else []
         return [each.version for each in self.open_run(name).store.bad_versions(name, kind)]
 
     def _proven(self, name: str, kind: str) -> list[str]:
-        """What earlier runs have seen working; in check mode that is left to the treatment, as what is marked bad."""
-        store = None if self.check_mode else self.open_run(name).store.main
+        """What earlier runs have seen working, the latest first; nothing when the store is lost."""
+        store = self._kept if self.check_mode else self.open_run(name).store.main
         return store.proven_versions(name, kind) if store is not None else []
 
-    def _keeps_objects(self, name: str) -> bool:
-        """Whether a snapshot holds the objects of the service's namespace."""
+    @functools.cached_property
+    def _kept(self) -> Store | None:
+        """What is read without a run, so that a plan judges as the run will; None when the store is lost."""
         from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import StoreUnavailable, open_store
 
         try:
-            known = open_store().snapshots(name) if self.check_mode else self.open_run(name).store.snapshots(name)
+            return open_store()
         except StoreUnavailable:
-            return False
+            return None
+
+    def _keeps_objects(self, name: str) -> bool:
+        """Whether a snapshot holds the objects of the service's namespace."""
+        kept = self._kept if self.check_mode else self.open_run(name).store
+        known = kept.snapshots(name) if kept is not None else []
         return any("objects" in each.level.split("+") and each.state != "corrupt" for each in known)
 
     def _open(self, opener: RunOpener, started: float) -> Opened | None:

@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What each runbook and operation needs of the inventory beyond what every service has, and what it cannot do without.
 
-The tables below are the one place; `docs/hosts.md` has the same keys, held together by a test. A key is a path into the
+The tables below are the one place for services on hosts, `_inventory_needs_kubernetes` that for those on Kubernetes;
+`docs/hosts.md` and `docs/kubernetes.md` have the same keys, held together by tests. A key is a path into the
 variables of a service: `*` is every child, `[name=a|b]` takes the children of which `name` is one of the values.
 """
 
@@ -303,13 +304,18 @@ def lacks(variables: Mapping[str, Mapping[str, t.Any]], machines: Mapping[str, M
     :param variables: of each service, as Ansible resolved them, from an inventory that loads.
     :param machines: the variables of each machine.
     """
+    # Late, because it is made of what is above.
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._inventory_needs_kubernetes import KUBERNETES_NEEDS
+
     found = []
-    for wanted_by, needs in {**RUNBOOK_NEEDS, **OPERATION_NEEDS}.items():
+    on_hosts = {**RUNBOOK_NEEDS, **OPERATION_NEEDS}
+    for wanted_by in on_hosts:
+        needs_on = {"host": on_hosts[wanted_by], "kubernetes": KUBERNETES_NEEDS.get(wanted_by, ())}
         missing: dict[Need, list[str]] = {}
         for service, own in variables.items():
-            if own.get("codeblue_platform") == "host":
-                for need, parts in _lacking(needs, _with_one_gateway(own), machines):
-                    missing.setdefault(need, []).append(service + (f" ({', '.join(parts)})" if parts else ""))
+            needs = needs_on.get(str(own.get("codeblue_platform")), ())
+            for need, parts in _lacking(needs, _with_one_gateway(own), machines):
+                missing.setdefault(need, []).append(service + (f" ({', '.join(parts)})" if parts else ""))
         ordered = sorted(missing.items(), key=lambda each: each[0].severity != NEEDED)
         found += [Lack(wanted_by, need, tuple(services)) for need, services in ordered]
     return found

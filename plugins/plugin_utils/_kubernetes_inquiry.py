@@ -158,7 +158,8 @@ def look_at_platforms(platforms: Mapping[str, KubernetesPlatform]) -> dict[str, 
         if kinds - {"Deployment"}:
             wanted["ControllerRevision"] = CONTROLLER_REVISIONS
         objects = NamespaceObjects({kind: client.list_all(each, namespace) for kind, each in wanted.items()})
-        seen |= {name: _seen(platforms[name], objects, client) for name in names}
+        scalers = _autoscalers(client, namespace) if kinds - {"DaemonSet"} else []
+        seen |= {name: _seen(platforms[name], objects, scalers, client) for name in names}
     return seen
 
 
@@ -169,7 +170,12 @@ def _by_place(platforms: Mapping[str, KubernetesPlatform]) -> dict[_Place, list[
     return found
 
 
-def _seen(platform: KubernetesPlatform, objects: NamespaceObjects, client: KubernetesClient) -> WorkloadSeen:
+def _seen(
+    platform: KubernetesPlatform,
+    objects: NamespaceObjects,
+    scalers: Sequence[Mapping[str, t.Any]],
+    client: KubernetesClient,
+) -> WorkloadSeen:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_rollouts import read_rollout
 
     kind, name = platform.workload.kind, platform.workload.name
@@ -194,27 +200,23 @@ def _seen(platform: KubernetesPlatform, objects: NamespaceObjects, client: Kuber
         changed_at=changed_at,
         earlier=earlier,
         version=version,
-        replicas=_replicas({**(workload or {}), "kind": kind}, platform, client) if counted else None,
+        replicas=replica_sources({**(workload or {}), "kind": kind}, scalers) if counted else None,
         labelled=_labelled(workload, kind) if workload is not None else None,
         cut_off=cut_off(workload, objects.find("Service", route) if route is not None else None),
         strays=strays_of(objects, kind, name, route),
     )
 
 
-def _replicas(workload: Mapping[str, t.Any], platform: KubernetesPlatform, client: KubernetesClient) -> ReplicaSources:
-    """Autoscalers are asked for only where the number of pods may be what is wrong."""
+def _autoscalers(client: KubernetesClient, namespace: str) -> list[dict[str, t.Any]]:
+    """Asked for always: whether the number of pods is what is wrong follows from what earlier runs saw as well."""
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_client import AUTOSCALERS
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_errors import Forbidden
 
-    found = replica_sources(workload, ())
-    wanted = max(platform.replicas or 0, found.annotated or 0, found.applied or 0)
-    if found.present and found.present >= wanted:
-        return found
     try:
-        return replica_sources(workload, client.list_all(AUTOSCALERS, platform.namespace))
+        return client.list_all(AUTOSCALERS, namespace)
     except Forbidden:
         # The step that scales says so.
-        return found
+        return []
 
 
 def _labelled(workload: Mapping[str, t.Any], kind: str) -> dict[str, t.Any]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import subprocess
 import sys
+import threading
 import typing as t
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,10 +28,20 @@ def data(namespace: Namespace) -> dict[str, str]:
     return dict(namespace.client.get(CONFIG_MAPS, "records-flags", namespace.name)["data"])
 
 
-def site(namespace: Namespace, root: Path, place: dict[str, t.Any], kubeconfig: Path | None = None) -> RunbookSite:
-    """A clinic whose records use suggestions of an AI service."""
+def site(
+    namespace: Namespace,
+    root: Path,
+    place: dict[str, t.Any],
+    kubeconfig: Path | None = None,
+    deep: list[dict[str, t.Any]] | None = None,
+) -> RunbookSite:
+    """A clinic whose records use suggestions of an AI service.
+
+    :param deep: checks of records.
+    """
     ai = namespace.variables("Deployment", "ai", kubeconfig)
     records = {**namespace.variables("Deployment", "records", kubeconfig), "codeblue_kind": "service"}
+    records["codeblue_checks"] = {**records["codeblue_checks"], **({"deep": deep} if deep else {})}
     places = [{"config_map": "records-flags", **place}]
     feature = {"used_by": "records", "enabled": "ai_enabled", "share": "ai_share", "places": places}
     ai["codeblue_kubernetes"] |= {"service": "ai", "features": {"suggestions": feature}}
@@ -74,6 +87,48 @@ def test_records_go_on_without_suggestions_until_the_release_is_back(
     patched = [each["uri"].split("/")[-2] for each in asked]
     assert patched == ["configmaps", "deployments", *["configmaps"] * 4]
     print(f"off after {lines[-1]['first_action_seconds']} s, all of it {lines[-1]['seconds']} s")
+
+
+@pytest.fixture
+def front(namespace: Namespace) -> Iterator[str]:
+    """Simulated: the way to records, which fails once a tenth of its requests uses suggestions, switched on or back."""
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            flags = json.loads(data(namespace)["flags.json"])
+            overrun = bool(flags["ai_enabled"]) and 10 <= flags["ai_share"] < FLAGS["ai_share"]
+            self.send_response(503 if overrun else 200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_arguments: object) -> None:
+            """Nothing is printed."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/health"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_gate_that_closes_switches_the_feature_off_again(namespace: Namespace, tmp_path: Path, front: str) -> None:
+    clinic(namespace, {"flags.json": json.dumps(FLAGS)})
+    check = {"id": "answers", "type": "http", "url": front, "timeout": "5s"}
+    made = site(namespace, tmp_path, {"key": "flags.json", "refreshed_within": 1}, deep=[check])
+    namespace.set_image("Deployment", "ai", "crash")
+    namespace.until_pods("ai", {"crash": [False, False]})
+    code, lines = made.codeblue("run")
+    assert code == 1 and lines[-1]["outcome"] == "failed_safe", json.dumps(lines[-3:])
+    assert "suggestions is off again: records: answers fails (unavailable) at 25 %" in lines[-1]["error"], lines[-1]
+    # Records work without it, and the release is back all the same.
+    assert json.loads(data(namespace)["flags.json"]) == {**FLAGS, "ai_enabled": False, "ai_share": 0}
+    namespace.serves("Deployment", "ai", "3.8")
+    run = max(made.store().runs(), key=lambda each: each.run_id)
+    gates = [each for each in made.store().steps(run.run_id) if each.action.startswith("gate_suggestions_")]
+    assert [(each.action, each.outcome) for each in gates] == [
+        ("gate_suggestions_5", "ok"),
+        ("gate_suggestions_25", "failed"),
+    ]
 
 
 def test_a_person_switches_it_off_and_pods_that_read_it_at_their_start_are_made_anew(

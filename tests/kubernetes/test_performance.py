@@ -12,7 +12,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_client import QUOTAS, WORKLOAD_RESOURCES
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_client import (
+    AUTOSCALERS,
+    QUOTAS,
+    WORKLOAD_RESOURCES,
+)
 from cluster import Namespace
 from runbook_site import RunbookSite, service
 
@@ -103,3 +107,21 @@ def test_what_is_too_small_grows_within_the_quota_and_that_is_due(namespace: Nam
     assert "scale deployment records --replicas=2 (it was scaled out for the time being)" in said, said
     # What was given for the time being is no number that a later run goes back to.
     assert made.store().proven_versions("records", "kubernetes_replicas") == []
+
+
+def test_a_plan_says_as_the_run_that_an_autoscaler_owns_the_number_of_pods(
+    namespace: Namespace, tmp_path: Path
+) -> None:
+    records(namespace)
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "records"}
+    spec = {"scaleTargetRef": target, "minReplicas": 2, "maxReplicas": 4}
+    namespace.client.create(AUTOSCALERS, namespace.name, {"metadata": {"name": "records"}, "spec": spec})
+    with front(lambda: True) as url:
+        made = site(namespace, tmp_path, url)
+        code, planned = made.codeblue("plan")
+        text = json.dumps(planned)
+        assert code == 0 and "records: overloaded" in text, planned
+        assert "scale it out" not in text and "would scale" not in text, planned
+        code, lines = made.codeblue("run")
+    assert code == 1 and lines[-1]["outcome"] == "failed_safe", lines[-1]
+    assert "look at its bounds" in lines[-1]["error"] and replicas(namespace) == 2

@@ -52,9 +52,12 @@ def test_a_login_that_was_scaled_away_comes_back(cluster: Cluster, namespace: Na
     namespace.until_pods("login", {"3.8": [True, True]})
     assert site.steps("login") == [("decide_1", "ok"), ("choose", "ok"), ("scale", "ok"), ("prove_scale", "ok")]
     print(f"first change after {lines[-1]['first_action_seconds']} s of {lines[-1]['seconds']} s")
-    # The next time the number is known by what this run proved.
+    # The next time the number is known by what this run proved, to the plan as well.
     scale(namespace, 0)
-    code, lines = Site(tmp_path, namespace, config).codeblue("run")
+    again = Site(tmp_path, namespace, config)
+    code, planned = again.codeblue("plan")
+    assert code == 0 and any("scale from 0 to 2" in str(each.get("summary")) for each in planned), planned
+    code, lines = again.codeblue("run")
     assert code == 0 and lines[-1]["outcome"] == "recovered", lines[-1]
     namespace.until_pods("login", {"3.8": [True, True]})
 

@@ -19,6 +19,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._inventory_needs
     Lack,
     lacks,
 )
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._inventory_needs_kubernetes import KUBERNETES_NEEDS
 from codeblue.doctor.finding import exit_code_of
 from codeblue.doctor.needs import needs_findings
 
@@ -199,3 +200,33 @@ def test_what_is_documented_is_there() -> None:
             page = (_ROOT / "docs" / need.page).read_text(encoding="utf-8")
             name = re.sub(r"\[.*", "", need.key).split(".")[-1]
             assert f"`{need.name}`" in page or name in page, f"{need.key} is not in docs/{need.page}"
+
+
+def test_the_example_on_kubernetes_is_asked_for_keys_of_its_platform() -> None:
+    program = Path(sys.executable).with_name("ansible-inventory")
+    place = _ROOT / "inventories" / "example_kubernetes" / "hosts.yml"
+    done = subprocess.run([program, "-i", place, "--list"], capture_output=True, text=True, check=True)
+    services: Variables = dict(json.loads(done.stdout)["_meta"]["hostvars"])
+    assert {each.need.severity for each in lacks(services, {})} <= {NARROWS}
+    ai = next(own for own in services.values() if own["codeblue_kind"] == "ai")
+    assert "features" in ai["codeblue_kubernetes"]
+    for wanted_by, needs in KUBERNETES_NEEDS.items():
+        for need in needs:
+            own = copy.deepcopy(services)
+            for each in own.values():
+                _take_away(each, need.key)
+            missed = [each for each in lacks(own, {}) if (each.wanted_by, each.need) == (wanted_by, need)]
+            kinds = {own[name]["codeblue_kind"] for each in missed for name in each.services}
+            assert missed and kinds <= set(need.kinds), need.key
+            assert not [each for each in lacks(own, {}) if "codeblue_host" in each.need.key], "that is another platform"
+
+
+def test_the_page_of_kubernetes_has_the_keys_of_each() -> None:
+    assert set(KUBERNETES_NEEDS) <= set(RUNBOOK_NEEDS) | set(OPERATION_NEEDS)
+    page = (_ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+    table = page.partition("asks for beyond that")[2].partition("\n\n## ")[0]
+    for wanted_by, needs in KUBERNETES_NEEDS.items():
+        assert wanted_by in table, wanted_by
+        for need in needs:
+            said = need.name if ".signals[" in need.key else need.key.rpartition(".")[2]
+            assert f"`{said}`" in table, (wanted_by, need.key)
