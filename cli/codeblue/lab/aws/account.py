@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import time
 import typing as t
@@ -136,7 +137,7 @@ class ServerControl:
             raise CodeblueError(
                 f"the lab's server refuses {what}: {error.read(500).decode(errors='replace')}"
             ) from error
-        except (OSError, ValueError) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
             raise CodeblueError(f"the lab's server at {self._url} does not answer: {error}") from error
 
 

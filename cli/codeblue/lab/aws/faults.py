@@ -23,6 +23,7 @@ class AwsFault(ABC):
     :param runbook: which one has to mend it; None for one that mends itself, or that is for a person.
     :param rto_target: seconds until the service is back that a drill allows; None for the card's.
     :param needs_snapshot: services of which a drill has a snapshot taken first.
+    :param signals: by which it is seen, where what it hits goes on answering.
     """
 
     name: str
@@ -31,6 +32,7 @@ class AwsFault(ABC):
     runbook: str | None = None
     rto_target: float | None = None
     needs_snapshot: tuple[str, ...] = ()
+    signals: tuple[str, ...] = ()
     # Nothing is written to a database here, so nothing can be lost.
     rpo_target: t.ClassVar[float] = 0.0
 
@@ -39,8 +41,12 @@ class AwsFault(ABC):
         """Do the damage; what follows from it is waited for afterwards."""
 
     def working(self, parts: AwsParts) -> list[str]:
-        """What is not yet as the damage makes it; the injection waits until there is nothing."""
-        return []
+        """What is not yet as the damage makes it, seen from outside; the injection waits until there is nothing."""
+        outside = parts.outside
+        if self.signals:
+            first = self.hits[0]
+            return [f"{name} is clear" for name in self.signals if not outside.not_clear(name, first)]
+        return [f"{name} works on" for name in self.hits if outside.wrong(name) is None]
 
     def inject(self, parts: AwsParts) -> Injection:
         """Do the damage, completely, before it returns.
@@ -66,7 +72,13 @@ class AwsFault(ABC):
 
 def aws_faults() -> dict[str, AwsFault]:
     """Every fault by name, in the order of the table in the documentation."""
-    every: tuple[AwsFault, ...] = ()
+    from codeblue.lab.aws.breach_faults import BREACH_FAULTS
+    from codeblue.lab.aws.database_faults import DATABASE_FAULTS
+    from codeblue.lab.aws.outage_faults import OUTAGE_FAULTS
+    from codeblue.lab.aws.release_faults import RELEASE_FAULTS
+    from codeblue.lab.aws.service_faults import SERVICE_FAULTS
+
+    every = (*RELEASE_FAULTS, *SERVICE_FAULTS, *DATABASE_FAULTS, *OUTAGE_FAULTS, *BREACH_FAULTS)
     return {fault.name: fault for fault in every}
 
 

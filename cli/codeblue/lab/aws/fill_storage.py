@@ -75,10 +75,10 @@ def _images(ecr: t.Any) -> None:
     for service in SERVICES.values():
         ecr.create_repository(repositoryName=service.repository)
         for version in service.versions:
-            manifest = json.dumps({"schemaVersion": 2, "mediaType": _MANIFEST, "config": {"digest": version}})
-            ecr.put_image(
-                repositoryName=service.repository,
-                imageManifest=manifest,
-                imageManifestMediaType=_MANIFEST,
-                imageTag=version,
-            )
+            ecr.put_image(repositoryName=service.repository, imageTag=version, **image_manifest(version))
+
+
+def image_manifest(tag: str) -> dict[str, str]:
+    """What is pushed for an image that nobody runs; another one for each tag."""
+    manifest = json.dumps({"schemaVersion": 2, "mediaType": _MANIFEST, "config": {"digest": tag}})
+    return {"imageManifest": manifest, "imageManifestMediaType": _MANIFEST}

@@ -19,8 +19,17 @@ from codeblue.lab.aws.blueprint import (
     REGIONS,
     SERVICES,
     STANDBY,
+    WEB_NAME,
 )
 from codeblue.lab.aws.layout import AwsLayout
+from codeblue.lab.aws.outside import (
+    ANSWER_TIME,
+    DAMAGED_DATA,
+    DATABASE_SERVICES,
+    FOREIGN_KEY_USE,
+    LIMIT_SECONDS,
+    PUBLIC_BUCKET,
+)
 from codeblue.lab.aws.parts import AwsParts
 from codeblue.lab.aws.state import AwsLabState
 from codeblue.lab.files import make_directory, write_text
@@ -90,8 +99,9 @@ def inventory(parts: AwsParts) -> dict[str, t.Any]:
 
 
 def _service(
-    parts: AwsParts, kind: str, tier: int, needs: list[str], rto: str, place: dict[str, t.Any]
+    parts: AwsParts, name: str, kind: str, tier: int, needs: list[str], rto: str, place: dict[str, t.Any]
 ) -> dict[str, t.Any]:
+    checks = _checks_of(parts, name)
     common = {
         "region": PRIMARY,
         "standby_region": STANDBY,
@@ -105,8 +115,44 @@ def _service(
         "codeblue_depends_on": needs,
         "codeblue_objectives": {"rto": rto, "rpo": "5m"},
         "codeblue_aws": {**common, **place},
-        "codeblue_checks": {"interval": _PACE, "consecutive": 3},
+        "codeblue_checks": {"interval": _PACE, "consecutive": 3, **checks},
     }
+
+
+def _checks_of(parts: AwsParts, name: str) -> dict[str, t.Any]:
+    """How a service is asked: by people's way in, and by the platform's own monitoring."""
+    edge = f"http://127.0.0.1:{parts.state.ports['edge']}"
+
+    def http(name: str, path: str, host: str = "", **further: t.Any) -> dict[str, t.Any]:
+        headers = {"headers": {"X-Clinic-Host": host}} if host else {}
+        return {
+            "id": name,
+            "type": "http",
+            "url": f"{edge}{path}",
+            "status": 200,
+            "timeout": "5s",
+            **headers,
+            **further,
+        }
+
+    def signal(signal: str, topic: str) -> dict[str, t.Any]:
+        return http(signal, f"/signals/{signal}/{name}", topic=topic)
+
+    if name in DATABASE_SERVICES:
+        found: dict[str, t.Any] = {"shallow": [http("login", f"/database/{name}")]}
+        if name == "patient_db":
+            found["signals"] = [signal(DAMAGED_DATA, "integrity")]
+        return found
+    if name == "gateway":
+        return {"shallow": [http("name_leads_in", "/records/health", API_NAME)]}
+    if name == "frontend":
+        return {"shallow": [http("first_page", "/", WEB_NAME, body_has="Healthcare platform")]}
+    path = SERVICES[name].path
+    late = http(ANSWER_TIME, f"{path}/health", API_NAME, topic="performance", max_response=f"{LIMIT_SECONDS:g}s")
+    found = {"deep": [http("does_its_work", f"{path}/deep", API_NAME)], "signals": [late]}
+    if name == "records":
+        found["signals"] += [signal(FOREIGN_KEY_USE, "intrusion"), signal(PUBLIC_BUCKET, "exposure")]
+    return found
 
 
 def _ecs(parts: AwsParts, name: str, kind: str, tier: int, needs: list[str]) -> dict[str, t.Any]:
@@ -129,7 +175,7 @@ def _ecs(parts: AwsParts, name: str, kind: str, tier: int, needs: list[str]) -> 
         },
         "logs": {"groups": [service.log_group]},
     }
-    return _service(parts, kind, tier, needs, "15m", place)
+    return _service(parts, name, kind, tier, needs, "15m", place)
 
 
 def _patient_db(parts: AwsParts) -> dict[str, t.Any]:
@@ -152,7 +198,7 @@ def _patient_db(parts: AwsParts) -> dict[str, t.Any]:
             }
         },
     }
-    return _service(parts, "database", 0, [], "30m", place)
+    return _service(parts, "patient_db", "database", 0, [], "30m", place)
 
 
 def _analytics_db(parts: AwsParts) -> dict[str, t.Any]:
@@ -164,7 +210,7 @@ def _analytics_db(parts: AwsParts) -> dict[str, t.Any]:
             "closed_group": parts.fact(PRIMARY, "group-closed"),
         }
     }
-    return _service(parts, "database", 2, [], "30m", place)
+    return _service(parts, "analytics_db", "database", 2, [], "30m", place)
 
 
 def _gateway(parts: AwsParts) -> dict[str, t.Any]:
@@ -180,7 +226,7 @@ def _gateway(parts: AwsParts) -> dict[str, t.Any]:
         "dns": {"zone": parts.state.facts["zone"], "name": API_NAME, **sides},
         "load_balancer": {"listener": parts.fact(PRIMARY, "listener")},
     }
-    return _service(parts, "gateway", 1, [], "15m", place)
+    return _service(parts, "gateway", "gateway", 1, [], "15m", place)
 
 
 def _frontend(parts: AwsParts) -> dict[str, t.Any]:
@@ -193,4 +239,4 @@ def _frontend(parts: AwsParts) -> dict[str, t.Any]:
             "standby": "frontend-standby",
         },
     }
-    return _service(parts, "storage", 2, [], "5m", place)
+    return _service(parts, "frontend", "storage", 2, [], "5m", place)

@@ -21,6 +21,7 @@ from codeblue.lab.aws.blueprint import AI_SECRET, DATABASE_SECRET, REGIONS, SIGN
 from codeblue.lab.aws.faults import heal_all, inject
 from codeblue.lab.aws.inventory import write_access, write_inventory
 from codeblue.lab.aws.layout import AwsLayout, default_aws_directory
+from codeblue.lab.aws.outside import ASKED
 from codeblue.lab.aws.parts import AwsParts
 from codeblue.lab.aws.state import AwsLabState
 from codeblue.lab.aws.status import AwsLabStatus, look
@@ -134,10 +135,18 @@ class AwsLab:
             parts = self._require_up()
             heal_all(parts)
             parts.control.reset()
-            left = parts.wait_steady()
+            left = [*parts.wait_steady(), *self.deviations(parts)]
         if left:
             raise CodeblueError(f"the lab is not what it was: {'; '.join(left[:3])}", f"begin anew: {_DOWN}")
         return time.monotonic() - started
+
+    def deviations(self, parts: AwsParts | None = None) -> list[str]:
+        """How it differs from the state after `up`, one line each: faults, tasks, and what is seen from outside."""
+        parts = parts or self.parts
+        found = [f"fault {name} is still injected" for name in self.active_faults()]
+        found += [f"region {name} does not answer" for name in parts.control.state()["closed_regions"]]
+        wrong = ((name, parts.outside.wrong(name)) for name in ASKED)
+        return [*found, *parts.unsteady(), *(f"{name}: {said}" for name, said in wrong if said is not None)]
 
     # -- parts of it -------------------------------------------------------------------------------------------
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 import typing as t
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 
 from codeblue.lab.aws.account import LabAccount, ServerControl
 from codeblue.lab.aws.blueprint import CLUSTER, REGIONS, SERVICES
+from codeblue.lab.aws.fill_storage import image_manifest
 from codeblue.lab.aws.layout import AwsLayout
+from codeblue.lab.aws.outside import Outside
 from codeblue.lab.aws.state import AwsLabState
 
 _POLL_SECONDS = 0.1
@@ -36,6 +39,11 @@ class AwsParts:
     def control(self) -> ServerControl:
         return ServerControl(self.url)
 
+    @property
+    def outside(self) -> Outside:
+        """The way of people in."""
+        return Outside(self.state.ports["edge"])
+
     def client(self, service: str, region: str) -> t.Any:
         """A client of a service, by the lab's own key."""
         return self.account.client(service, region)
@@ -49,6 +57,20 @@ class AwsParts:
         names = {each.service: name for name, each in SERVICES.items()}
         found = self.client("ecs", region).describe_services(cluster=CLUSTER, services=list(names))["services"]
         return {names[each["serviceName"]]: each for each in found}
+
+    def stop_tasks(self, region: str, name: str) -> None:
+        """Stop all tasks of a service, as a place that is lost does; others are started."""
+        ecs = self.client("ecs", region)
+        service = SERVICES[name].service
+        for arn in ecs.list_tasks(cluster=CLUSTER, serviceName=service)["taskArns"]:
+            ecs.stop_task(cluster=CLUSTER, task=arn, reason="the lab stops it")
+
+    def push_image(self, region: str, repository: str, tag: str) -> None:
+        """Have an image of a tag in a registry; one that is there stays."""
+        manifest = image_manifest(tag)
+        ecr = self.client("ecr", region)
+        with suppress(ecr.exceptions.ImageAlreadyExistsException):
+            ecr.put_image(repositoryName=repository, imageTag=tag, **manifest)
 
     def unsteady(self) -> list[str]:
         """One line for each service that does not have its tasks."""

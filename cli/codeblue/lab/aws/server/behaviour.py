@@ -9,12 +9,14 @@ import moto.backends
 import moto.cloudfront.models
 import moto.ecs.models
 import moto.elbv2.models
+import moto.rds.models
 import moto.route53.models
 from moto.core.config import default_user_config
 
 from codeblue.lab.aws.server.containers import LabEcs
 from codeblue.lab.aws.server.functions import LabLambda
 from codeblue.lab.aws.server.names import LabRoute53
+from codeblue.lab.aws.server.relational import LabRds
 from codeblue.lab.aws.server.targets import health_for
 
 #: The account that moto keeps for every identity.
@@ -25,11 +27,12 @@ def install() -> None:
     """Put it there; before any account is made."""
     # Functions are not run in containers either; what the clinic's own do is done in `functions`.
     t.cast("dict[str, t.Any]", default_user_config)["lambda"] = {"use_docker": False}
-    for made in (LabEcs, LabRoute53, LabLambda):
+    for made in (LabEcs, LabRds, LabRoute53, LabLambda):
         # Moto finds the addresses of a service by the module of its backend.
         made.__module__ = made.__mro__[1].__module__
     moto.ecs.models.ecs_backends.backend = LabEcs
     t.cast("t.Any", moto.elbv2.models.FakeTargetGroup).health_for = health_for
+    moto.rds.models.rds_backends.backend = LabRds
     moto.route53.models.route53_backends.backend = LabRoute53
     _make_ids()
     moto.awslambda_simple.models.lambda_simple_backends.backend = LabLambda

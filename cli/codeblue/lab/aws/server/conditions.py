@@ -50,11 +50,9 @@ class Database:
     """What the lab says of a database instance beyond moto.
 
     :param lag: seconds that a replica is behind.
-    :param contents: which state its data are in: `good`, or what damaged them.
     """
 
     lag: float = 0.2
-    contents: str = "good"
 
 
 @dataclass

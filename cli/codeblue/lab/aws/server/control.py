@@ -11,6 +11,7 @@ import typing as t
 
 from codeblue.lab.aws.server.behaviour import backend
 from codeblue.lab.aws.server.conditions import Conditions
+from codeblue.lab.aws.server.relational import damage
 from codeblue.lab.aws.server.traffic import Traffic
 
 PREFIX = "/codeblue-lab/"
@@ -95,9 +96,11 @@ class ControlApplication:
     def _set_database(self, region: str, name: str, values: Values) -> None:
         known = self._conditions.database(region, name)
         known.lag = float(values.get("lag", known.lag))
-        known.contents = str(values.get("contents", known.contents))
+        instance = backend("rds", region).databases[name]
         if "status" in values:
-            backend("rds", region).databases[name].status = str(values["status"])
+            instance.status = str(values["status"])
+        if "damaged" in values:
+            damage(instance, bool(values["damaged"]))
 
     def _state(self) -> Values:
         conditions = self._conditions

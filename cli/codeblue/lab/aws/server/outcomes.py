@@ -126,7 +126,9 @@ class LabTask:
             if code == "TaskFailedToStart":
                 container.reason = reason
         for group, target in self._targets(service):
-            group.deregister([target])
+            # Somebody else may have taken it out.
+            if target["Id"] in group.targets:
+                group.deregister([target])
         if self.interface:
             interfaces = backend("ec2", self.moto.region_name).enis
             interfaces.pop(self.interface, None)

@@ -16,6 +16,8 @@ from codeblue.lab.aws.server.calls import CallRecord
 from codeblue.lab.aws.server.conditions import Conditions
 from codeblue.lab.aws.server.control import ControlApplication
 from codeblue.lab.aws.server.identities import Identities
+from codeblue.lab.aws.server.relational import switch_global
+from codeblue.lab.aws.server.signals import Monitoring
 from codeblue.lab.aws.server.simulation import Simulation, settle
 from codeblue.lab.aws.server.traffic import Traffic
 from codeblue.lab.aws.server.trail import Trail
@@ -84,10 +86,14 @@ def serve(settings: Settings, listener: socket.socket, facts: dict[str, t.Any]) 
     record = CallRecord(Path(settings.calls))
     trail = Trail(record)
     identities = Identities()
-    answerers = {("cloudtrail", "LookupEvents"): trail.lookup}
+    answerers = {
+        ("cloudtrail", "LookupEvents"): trail.lookup,
+        ("rds", "FailoverGlobalCluster"): switch_global,
+        ("rds", "SwitchoverGlobalCluster"): switch_global,
+    }
     ports = {str(port): region for region, port in settings.regions.items()}
     account = AccountApplication(record, conditions, ports, [identities.refuse], answerers)
-    traffic = Traffic(conditions, list(settings.regions))
+    traffic = Traffic(conditions, list(settings.regions), Monitoring(conditions, record, list(settings.regions)))
     ended: list[str] = []
     over = threading.Event()
 

@@ -15,6 +15,7 @@ from codeblue.lab.aws.server.behaviour import backend
 from codeblue.lab.aws.server.conditions import Conditions
 from codeblue.lab.aws.server.objects import is_public, read_object
 from codeblue.lab.aws.server.routing import Unresolved, chosen_action, resolve
+from codeblue.lab.aws.server.signals import DATABASE_PREFIX, PREFIX, Monitoring
 from codeblue.lab.aws.server.targets import state_of
 
 _DEEP = "/deep"
@@ -26,15 +27,24 @@ Reply = tuple[int, dict[str, str], bytes]
 class Traffic:
     """WSGI: answers as the clinic does."""
 
-    def __init__(self, conditions: Conditions, regions: t.Sequence[str]) -> None:
+    def __init__(self, conditions: Conditions, regions: t.Sequence[str], monitoring: Monitoring) -> None:
         self._conditions = conditions
+        self._monitoring = monitoring
         self._regions = regions
         # What the CDN keeps until it is told otherwise, by distribution and path.
         self._cache: dict[tuple[str, str], Reply] = {}
 
     def __call__(self, environ: dict[str, t.Any], start_response: t.Callable[..., t.Any]) -> t.Iterable[bytes]:
         host = (environ.get("HTTP_X_CLINIC_HOST") or environ.get("HTTP_HOST", "")).partition(":")[0]
-        return self._reply(environ, start_response, lambda path: self.ask(host, path))
+
+        def ask(path: str) -> Reply:
+            if path.startswith(PREFIX):
+                return self._monitoring.signal(path.removeprefix(PREFIX).partition("/")[0])
+            if path.startswith(DATABASE_PREFIX):
+                return self._monitoring.database(path.removeprefix(DATABASE_PREFIX))
+            return self.ask(host, path)
+
+        return self._reply(environ, start_response, ask)
 
     def front(self, region: str) -> t.Callable[..., t.Iterable[bytes]]:
         """WSGI: answers as the load balancer of a region, whatever name it is asked by."""
