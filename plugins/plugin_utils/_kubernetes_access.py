@@ -20,7 +20,14 @@ import urllib3
 import yaml
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 from ansible_collections.codeblue.recovery.plugins.plugin_utils import _kubernetes_official as official
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_credentials import (
+    CredentialProgram,
+    ProgramFailed,
+    forget,
+)
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_errors import ApiUnavailable
 
+official.kube_config.ExecProvider = CredentialProgram
 _IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
 _loading = threading.Lock()
 
@@ -56,12 +63,16 @@ class ClusterAccess:
         default = Path("~/.kube/config").expanduser()
         return None if not default.exists() and os.environ.get(_IN_CLUSTER) else str(default)
 
-    def connect(self) -> t.Any:
+    def connect(self, anew: bool = False) -> t.Any:
         """The official client with credentials that were read now.
 
+        :param anew: also those that a program gave, and that should be good still.
         :raises BadInput: there are none, or they cannot be used.
+        :raises ApiUnavailable: a program that is to give them does not.
         """
         with _loading:
+            if anew:
+                forget()
             return self._load()
 
     def _load(self) -> t.Any:
@@ -82,6 +93,8 @@ class ClusterAccess:
                 for key in ("ca_certs", "cert_file", "key_file"):
                     pools.pop(key, None)
             return api
+        except ProgramFailed as failed:
+            raise ApiUnavailable(f"{where}: {failed.message}", failed.hint) from None
         except official.config.ConfigException as error:
             raise BadInput(f"{where}: {_short(error)}", _HINT) from error
         except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:

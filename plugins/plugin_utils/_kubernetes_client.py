@@ -271,7 +271,7 @@ class KubernetesClient:
             except ApiException as error:
                 if error.status == _UNAUTHORISED and not renewed:
                     # A token ends after an hour, a long recovery may see that.
-                    renewed, self._api = True, self._access.connect()
+                    renewed, self._api = True, self._access.connect(anew=True)
                     continue
                 if error.status and error.status not in _AGAIN:
                     raise self._refusal(request, error) from None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import json
 import os
 import signal
 import time
 from pathlib import Path
 
 import pytest
+import yaml
 from account import Account
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import Refused
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_access import ClusterAccess
@@ -84,6 +87,48 @@ def test_an_expired_token_is_loaded_anew_once(cluster: Cluster, namespace: Names
         with pytest.raises(ApiUnavailable, match="does not accept the credentials") as caught:
             stale.get(NAMESPACES, namespace.name)
         assert stale.calls == 2 and "expired again" not in str(caught.value)
+
+
+def with_program(cluster: Cluster, directory: Path, script: str) -> Path:
+    """A kubeconfig whose credentials a shell script gives."""
+    program = directory / "give-token"
+    program.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    program.chmod(0o755)
+    config = yaml.safe_load(cluster.own.token_kubeconfig(f"program-{directory.name}", "none").read_text())
+    version = "client.authentication.k8s.io/v1"
+    config["users"][0]["user"] = {"exec": {"apiVersion": version, "command": str(program)}}
+    file = directory / "program.kubeconfig"
+    file.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return file
+
+
+def credential(token: str) -> str:
+    """What such a program writes; good for an hour, as it says."""
+    ends = (dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    status = {"token": token, "expirationTimestamp": ends}
+    return json.dumps({"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status})
+
+
+def test_a_credential_program_that_hangs_ends_the_step_in_one_line(
+    cluster: Cluster, broken: Namespace, tmp_path: Path
+) -> None:
+    began = time.monotonic()
+    played = account(broken, tmp_path, with_program(cluster, tmp_path, "sleep 600")).roll_back(reason="bad")
+    assert played.code != 0 and time.monotonic() - began < 80
+    assert "the credential program give-token gave nothing within 10 s" in played.said["error"], played.said
+    assert broken.image("Deployment", "records") == "bad"
+
+
+def test_a_token_of_a_program_that_is_refused_is_asked_for_anew(
+    cluster: Cluster, broken: Namespace, tmp_path: Path
+) -> None:
+    (tmp_path / "first").write_text(credential("revoked"), encoding="utf-8")
+    (tmp_path / "later").write_text(credential(cluster.token()), encoding="utf-8")
+    script = f"cd {tmp_path}; echo x >> asked; if [ -e first ]; then cat first; rm first; else cat later; fi"
+    played = account(broken, tmp_path, with_program(cluster, tmp_path, script)).roll_back(reason="bad")
+    assert played.code == 0, played.out
+    broken.serves("Deployment", "records", "3.8")
+    assert len((tmp_path / "asked").read_text().split()) >= 2
 
 
 def test_somebody_elses_new_version_is_not_overwritten(broken: Namespace) -> None:
