@@ -60,10 +60,10 @@ class _DrillGroup(click.Group):
 @click.option("--repeat", type=click.IntRange(1, 100), default=1, metavar="N", help="All of it so many times.")
 @click.option(
     "--platform",
-    type=click.Choice(["host", "kubernetes"]),
+    type=click.Choice(["host", "kubernetes", "aws"]),
     default="host",
     show_default=True,
-    help="Which lab: processes on this machine, or a namespace of a cluster.",
+    help="Which lab: processes on this machine, a namespace of a cluster, or an account on loopback.",
 )
 @click.option("--context", metavar="NAME", help="Of the kubeconfig; with --platform kubernetes.")
 @click.option("--namespace", metavar="NAME", help="Of the lab on the cluster; likewise. Default: codeblue-lab.")
@@ -104,6 +104,7 @@ def command(
     codeblue drill database_connection_failure --fault pool_exhausted
     codeblue drill --all --report reports/
     codeblue drill --all --platform kubernetes
+    codeblue drill --all --platform aws
     codeblue drill history
     """
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import load_card
@@ -131,10 +132,12 @@ def command(
         # A reader who leaves ends neither the drill nor its undo.
         write_line(sys.stdout, line)
 
+    if platform != "kubernetes" and (context or namespace or image):
+        raise click.UsageError("--context, --namespace and --image go with --platform kubernetes.")
     if platform == "host":
-        if context or namespace or image:
-            raise click.UsageError("--context, --namespace and --image go with --platform kubernetes.")
         drills, lab, open_site = _on_hosts(chosen, faults, lab_dir)
+    elif platform == "aws":
+        drills, lab, open_site = _in_account(chosen, faults, lab_dir)
     else:
         drills, lab, open_site = _on_cluster(chosen, faults, lab_dir, context, namespace, image)
     campaign = conduct_all(drills * repeat, cards, lab, open_site, say, keep=keep)
@@ -172,6 +175,15 @@ def _on_cluster(
 
     lab = KubernetesLab(directory, context, namespace, image)
     return choose_cluster_drills(cards, faults), lab, lambda: ClusterClinic(lab)
+
+
+def _in_account(cards: list[Card], faults: tuple[str, ...], directory: Path | None) -> _Prepared:
+    from codeblue.drill.account_clinic import AccountClinic
+    from codeblue.drill.catalogue import choose_account_drills
+    from codeblue.lab.aws import AwsLab
+
+    lab = AwsLab(directory)
+    return choose_account_drills(cards, faults), lab, lambda: AccountClinic(lab)
 
 
 def _write_report(campaign: Campaign, place: Path, say: Callable[[str, str], None]) -> None:

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import Card
 
 from codeblue.drill.site import DrillFault
+
+
+class _OwnedFault(DrillFault, Protocol):
+    """A fault that says which runbook has to mend it; None for none."""
+
+    @property
+    def runbook(self) -> str | None: ...
 
 
 @dataclass(frozen=True)
@@ -43,19 +51,38 @@ def choose_cluster_drills(cards: Sequence[Card], faults: Sequence[str] = ()) -> 
     """
     from codeblue.lab.kubernetes.faults import cluster_faults
 
-    known = cluster_faults()
-    named = {card.id: tuple(name for name, each in known.items() if each.runbook == card.id) for card in cards}
-    chosen = [card for card in cards if named[card.id]] if len(cards) > 1 else cards
-    return _choose(chosen, faults, named, known)
+    return _choose_by_fault(cards, faults, cluster_faults())
 
 
-def summary_of(fault: str) -> str:
-    """What a fault of any lab does."""
+def choose_account_drills(cards: Sequence[Card], faults: Sequence[str] = ()) -> list[Drill]:
+    """The same in the lab on AWS.
+
+    :raises BadInput: likewise.
+    """
+    from codeblue.lab.aws.faults import aws_faults
+
+    return _choose_by_fault(cards, faults, aws_faults())
+
+
+def summary_of(fault: str, platform: str) -> str:
+    """What a fault does in the lab of a platform: a fault of one may have the name of another's."""
+    from codeblue.lab.aws.faults import aws_faults
     from codeblue.lab.faults import all_faults
     from codeblue.lab.kubernetes.faults import cluster_faults
 
-    known: dict[str, DrillFault] = {**all_faults(), **cluster_faults()}
+    known: Mapping[str, DrillFault]
+    if "aws" in platform:
+        known = aws_faults()
+    else:
+        known = cluster_faults() if "kubernetes" in platform else all_faults()
     return known[fault].summary
+
+
+def _choose_by_fault(cards: Sequence[Card], faults: Sequence[str], known: Mapping[str, _OwnedFault]) -> list[Drill]:
+    """Where a fault says which runbook has to mend it; of several runbooks those without one are left out."""
+    named = {card.id: tuple(name for name, each in known.items() if each.runbook == card.id) for card in cards}
+    chosen = [card for card in cards if named[card.id]] if len(cards) > 1 else cards
+    return _choose(chosen, faults, named, known)
 
 
 def _choose(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from codeblue.lab.injection import Injection
@@ -20,6 +22,9 @@ _LEAST_WATCH_SECONDS = 0.3
 _RETURN_SECONDS = 10.0
 _POLL_SECONDS = 0.1
 _DYING_SECONDS = 0.5
+#: What is wrong with an answer that is right and came late.
+LATE = "slow"
+_LATE_IN_A_ROW = 3
 
 
 def wait_back(samples: Callable[[], Sequence[Sample]], injection: Injection) -> None:
@@ -59,6 +64,27 @@ def away_seconds(measurement: Measurement) -> float | None:
     if not outages:
         return 0.0
     return max(end for end in ends if end is not None) - min(outage.began for outage in outages)
+
+
+def back_seconds(measurement: Measurement, injection: Injection) -> float | None:
+    """From the fault until the last endpoint was good again for good; None while one is not."""
+    ends = [each.ended for of in measurement.outages.values() for each in of]
+    if not measurement.recovered or None in ends:
+        return None
+    return (
+        max((end for end in ends if end is not None), default=injection.struck_monotonic) - injection.struck_monotonic
+    )
+
+
+def without_single_late_ones(samples: Sequence[Sample]) -> list[Sample]:
+    """The samples, those that are late among good ones taken for good: criteria too want three late ones in a row."""
+    kept: list[Sample] = []
+    for endpoint in dict.fromkeys(each.endpoint for each in samples):
+        for wrong, group in itertools.groupby((each for each in samples if each.endpoint == endpoint), _is_wrong):
+            found = list(group)
+            few = wrong and len(found) < _LATE_IN_A_ROW and all(each.detail == LATE for each in found)
+            kept += [replace(each, ok=True, detail="") for each in found] if few else found
+    return sorted(kept, key=lambda each: each.started)
 
 
 def away_endpoints(measurement: Measurement) -> list[str]:
@@ -107,3 +133,7 @@ def away_text(result: DrillResult) -> str:
         for name, seconds in result.outages.items()
         if seconds != 0.0
     )
+
+
+def _is_wrong(sample: Sample) -> bool:
+    return not sample.ok

@@ -57,7 +57,7 @@ def drill_part(campaign: Campaign, result: DrillResult) -> DrillPart:
     return DrillPart(
         runbook=drill.runbook,
         fault=drill.fault,
-        summary=summary_of(drill.fault),
+        summary=summary_of(drill.fault, result.platform),
         passed=result.passed,
         struck_at=struck,
         away=tuple(result.away),

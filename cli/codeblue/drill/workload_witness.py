@@ -5,11 +5,10 @@ The probes go through the API server's proxy, as the controller has no other way
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_runner import run_checks
@@ -22,10 +21,12 @@ from codeblue.drill.outages import (
     away_endpoints,
     away_seconds,
     away_text,
+    back_seconds,
     complaints,
     put_outages,
     untouched,
     wait_back,
+    without_single_late_ones,
 )
 from codeblue.lab.injection import Injection
 from codeblue.lab.kubernetes.proxy import ServiceProxy
@@ -43,8 +44,6 @@ _MOST_SAMPLES = 20_000
 # The database speaks no HTTP: whether it takes connections is what its workload says.
 _WITHOUT_HTTP = frozenset(("patient_db",))
 _UNKNOWN = "api_unavailable"
-_LATE = "slow"
-_LATE_IN_A_ROW = 3
 
 
 class WorkloadWitness:
@@ -100,7 +99,7 @@ class WorkloadWitness:
 
     def measure(self, injection: Injection, result: DrillResult) -> str:
         workloads = self._of(self._workloads, injection)
-        result.workload_back_seconds = _back_seconds(workloads, injection)
+        result.workload_back_seconds = back_seconds(workloads, injection)
         put_outages(workloads, injection, result)
         seen = workloads
         if self._real:
@@ -145,31 +144,6 @@ class WorkloadWitness:
             if wrong != _UNKNOWN and len(samples) < _MOST_SAMPLES:
                 samples.append(Sample(name, started, time.monotonic(), wall, wrong is None, wrong or ""))
             self._stopped.wait(max(0.0, started + _PERIOD_SECONDS - time.monotonic()))
-
-
-def without_single_late_ones(samples: Sequence[Sample]) -> list[Sample]:
-    """The samples, those that are late among good ones taken for good: criteria too want three late ones in a row."""
-    kept: list[Sample] = []
-    for endpoint in dict.fromkeys(each.endpoint for each in samples):
-        for wrong, group in itertools.groupby((each for each in samples if each.endpoint == endpoint), _is_wrong):
-            found = list(group)
-            few = wrong and len(found) < _LATE_IN_A_ROW and all(each.detail == _LATE for each in found)
-            kept += [replace(each, ok=True, detail="") for each in found] if few else found
-    return sorted(kept, key=lambda each: each.started)
-
-
-def _is_wrong(sample: Sample) -> bool:
-    return not sample.ok
-
-
-def _back_seconds(measurement: Measurement, injection: Injection) -> float | None:
-    """From the fault until the last workload was good again for good; None while one is not."""
-    ends = [each.ended for of in measurement.outages.values() for each in of]
-    if not measurement.recovered or None in ends:
-        return None
-    return (
-        max((end for end in ends if end is not None), default=injection.struck_monotonic) - injection.struck_monotonic
-    )
 
 
 def _renamed(samples: list[Sample]) -> list[Sample]:
