@@ -27,10 +27,12 @@ class ConsumerEndpoints:
     """Those of one database.
 
     :param run_id: of the run that changes them: a second attempt is the same change to Secrets Manager.
+    :param region: by which Route 53 is asked, which has none itself: one that answers.
     """
 
-    def __init__(self, account: AwsAccount, run_id: str) -> None:
+    def __init__(self, account: AwsAccount, run_id: str, region: str) -> None:
         self._account = account
+        self._region = region
         self._run_id = run_id
 
     def read(self, endpoint: Endpoint) -> str:
@@ -118,6 +120,7 @@ class ConsumerEndpoints:
         answer = self._account.ask(
             "route53",
             "list_resource_record_sets",
+            region=self._region,
             about=endpoint.name,
             HostedZoneId=endpoint.zone,
             StartRecordName=endpoint.name,
@@ -142,6 +145,7 @@ class ConsumerEndpoints:
         answer = self._account.ask(
             "route53",
             "change_resource_record_sets",
+            region=self._region,
             about=endpoint.name,
             HostedZoneId=endpoint.zone,
             ChangeBatch=batch,
@@ -154,4 +158,5 @@ class ConsumerEndpoints:
                     "codeblue resume this run looks again",
                 )
             time.sleep(_PAUSE)
-            change = self._account.ask("route53", "get_change", about=endpoint.name, Id=change["Id"])["ChangeInfo"]
+            asked = {"region": self._region, "about": endpoint.name, "Id": change["Id"]}
+            change = self._account.ask("route53", "get_change", **asked)["ChangeInfo"]

@@ -4,11 +4,13 @@
 
 The rules, in this order:
 
-1. The replica is none any more: it was promoted, and consumers are led to it: `lead`.
+1. The replica is none any more. When a run has promoted it, consumers are led to it: `lead`. When somebody else has,
+   nobody knows what it lacks: a person has to accept that, and while the primary serves it is left alone: `refuse`.
 2. The database serves. Of an Aurora cluster the instance that writes may be the one that does not work; another one of
    the cluster has the same storage, so nothing is lost: `fail_over`.
 3. It was stopped, and nobody fenced it: starting it loses nothing: `start`.
-4. A replica can be promoted: `promote`. What was committed after the moment up to which it surely has everything may
+4. Of a global database whose primary serves, the roles are switched, which loses nothing. Otherwise a replica is
+   promoted: `promote`. What was committed after the moment up to which it surely has everything may
    be lost. Beyond the RPO, or when nobody knows that moment, a person has to accept it: `data_loss`.
 5. Without a replica there is only the last backup: `restore`.
 
@@ -27,6 +29,8 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_rds_look im
 LEAD, FAIL_OVER, START, PROMOTE, RESTORE, REFUSE = "lead", "fail_over", "start", "promote", "restore", "refuse"
 #: Tag of a database that must take no writes any more: by which run, and what it was before.
 FENCED_TAG = "codeblue:fenced"
+#: Tag of a replica that a run has promoted, with the run.
+PROMOTED_TAG = "codeblue:promoted"
 # CloudWatch gives a figure for each minute.
 LAG_TOLERANCE = 1.0
 
@@ -60,6 +64,7 @@ class DatabaseChoice:
     :param loss_seconds: upper bound of the time whose commits are given up; None when there is no bound.
     :param acceptances: what a person must accept first.
     :param must_fence: the old primary answers, and has to be closed before another one is promoted.
+    :param planned: both clusters of a global database work, and switch their roles.
     """
 
     path: str
@@ -67,6 +72,7 @@ class DatabaseChoice:
     loss_seconds: float | None = 0.0
     acceptances: tuple[str, ...] = ()
     must_fence: bool = False
+    planned: bool = False
 
 
 def choose(state: DatabaseState, rpo: float, down_since: float | None, now: float) -> DatabaseChoice:
@@ -77,9 +83,9 @@ def choose(state: DatabaseState, rpo: float, down_since: float | None, now: floa
     :param now: Unix seconds.
     """
     primary, replica = state.primary, state.replica
-    if replica is not None and not state.replicating and replica.status == AVAILABLE:
-        return DatabaseChoice(LEAD, f"{replica.place} was promoted already")
     fenced = primary is not None and FENCED_TAG in primary.tags
+    if replica is not None and not state.replicating and replica.status == AVAILABLE:
+        return _promoted(primary, replica, fenced)
     if primary is not None and not fenced:
         others = [each for each in primary.members if not each.writer]
         if primary.serves and others and (state.failing or not primary.writer):
@@ -95,11 +101,24 @@ def choose(state: DatabaseState, rpo: float, down_since: float | None, now: floa
     return _promotion(state, replica, fenced, rpo, down_since, now)
 
 
+def _promoted(primary: DatabaseLook | None, replica: DatabaseLook, fenced: bool) -> DatabaseChoice:
+    if PROMOTED_TAG in replica.tags:
+        return DatabaseChoice(LEAD, f"{replica.place} was promoted already")
+    said = f"{replica.place} is no replica any more, and no run has promoted it"
+    if primary is not None and primary.serves and not fenced:
+        return DatabaseChoice(REFUSE, f"{said}, while {primary.place} is {primary.status}")
+    return DatabaseChoice(LEAD, f"{said}: how much would be lost is not known", None, (DATA_LOSS,))
+
+
 def _promotion(
     state: DatabaseState, replica: DatabaseLook, fenced: bool, rpo: float, down_since: float | None, now: float
 ) -> DatabaseChoice:
     primary = state.primary
     serves = primary is not None and primary.serves and not fenced
+    if serves and replica.global_cluster:
+        return DatabaseChoice(
+            PROMOTE, f"{replica.place} and the primary switch their roles, nothing is lost", planned=True
+        )
     # Of a region that is silent nobody knows since when nothing is written there.
     ended = down_since if down_since is not None and not serves and not state.silent else now
     loss = None

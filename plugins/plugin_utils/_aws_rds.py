@@ -136,6 +136,28 @@ class RdsDatabases:
         """
         self._do("stop", place, {})
 
+    def tag(self, seen: DatabaseLook, name: str, value: str) -> None:
+        """Give it a tag, or the tag another value."""
+        self.account.ask(
+            "rds",
+            "add_tags_to_resource",
+            region=seen.place.region,
+            about=seen.place.identifier,
+            ResourceName=seen.arn,
+            Tags=[{"Key": name, "Value": value}],
+        )
+
+    def untag(self, seen: DatabaseLook, name: str) -> None:
+        """Take a tag away; nothing happens when it has none."""
+        self.account.ask(
+            "rds",
+            "remove_tags_from_resource",
+            region=seen.place.region,
+            about=seen.place.identifier,
+            ResourceName=seen.arn,
+            TagKeys=[name],
+        )
+
     def _do(self, verb: str, place: DatabasePlace, values: Mapping[str, t.Any]) -> None:
         operation = f"{verb}_db_{'cluster' if place.cluster else 'instance'}"
         self.account.ask(

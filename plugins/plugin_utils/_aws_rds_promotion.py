@@ -9,6 +9,8 @@ replicates another cluster is promoted as a cluster, and one of a global databas
 
 from __future__ import annotations
 
+import typing as t
+
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_errors import Conflict, NotFound
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_rds import RdsDatabases
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_rds_look import DatabaseLook
@@ -37,16 +39,18 @@ class Promotion:
             return bool(seen.source)
         return not self._writes(seen.arn)
 
-    def promote(self) -> bool:
+    def promote(self, planned: bool = False, primary_region: str = "") -> bool:
         """Begin it; False when it is promoted already.
 
+        :param planned: both clusters of the global database work: they switch their roles, and nothing is lost.
+        :param primary_region: in which that is asked for.
         :raises Conflict: it is in no state for it.
         """
         seen = self._databases.require(self._place)
-        if not self.replicates(seen):
+        if not self.replicates(seen) or self._under_way():
             return False
         try:
-            self._ask(seen)
+            self._ask(seen, primary_region if planned else "")
         except Conflict:
             # With an answer that was lost on the way, it was this very call that did it.
             if self.replicates(self._databases.require(self._place)) and seen.status == "available":
@@ -66,9 +70,19 @@ class Promotion:
             return "it is not there"
         return "it is a replica still" if self.replicates(seen) else seen.unsettled
 
-    def _ask(self, seen: DatabaseLook) -> None:
+    def _ask(self, seen: DatabaseLook, switch_in: str) -> None:
         place, about = self._place, self._place.identifier
-        if self._replica.global_cluster is not None:
+        if self._replica.global_cluster is not None and switch_in:
+            self._account.ask(
+                "rds",
+                "switchover_global_cluster",
+                region=switch_in,
+                about=self._replica.global_cluster,
+                repeat=False,
+                GlobalClusterIdentifier=self._replica.global_cluster,
+                TargetDbClusterIdentifier=seen.arn,
+            )
+        elif self._replica.global_cluster is not None:
             self._account.ask(
                 "rds",
                 "failover_global_cluster",
@@ -97,19 +111,26 @@ class Promotion:
                 BackupRetentionPeriod=self._backup_days,
             )
 
+    def _under_way(self) -> bool:
+        """The global database is about to make another cluster the one that writes."""
+        return self._replica.global_cluster is not None and bool(self._global().get("FailoverState"))
+
     def _writes(self, arn: str) -> bool:
         """The global database has made it the one that writes, and is done with that."""
+        found = self._global()
+        members = found.get("GlobalClusterMembers") or ()
+        writer = any(each.get("DBClusterArn") == arn and each.get("IsWriter") for each in members)
+        return writer and not found.get("FailoverState")
+
+    def _global(self) -> dict[str, t.Any]:
         name = self._replica.global_cluster
         answer = self._account.ask(
             "rds", "describe_global_clusters", region=self._place.region, about=name or "", GlobalClusterIdentifier=name
         )
-        found = next(iter(answer.get("GlobalClusters") or ()), None)
+        found = next((each for each in answer.get("GlobalClusters") or ()), None)
         if found is None:
             raise NotFound(f"global database {name}: there is none", "look at codeblue_aws.database.replica")
-        if (found.get("FailoverState") or {}).get("Status"):
-            return False
-        members = found.get("GlobalClusterMembers") or ()
-        return any(each.get("DBClusterArn") == arn and each.get("IsWriter") for each in members)
+        return t.cast("dict[str, t.Any]", found)
 
 
 def fail_over_in_cluster(databases: RdsDatabases, place: DatabasePlace, target: str) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import typing as t
 from pathlib import Path
 
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.rds.models import rds_backends
 from operator_site import OperatorSite
 from regions import PRIMARY, STANDBY, Regions
 
@@ -52,3 +55,37 @@ def service(**database: t.Any) -> dict[str, t.Any]:
 def site(root: Path, regions: Regions, **database: t.Any) -> OperatorSite:
     """An operator's account with this database in its inventory."""
     return OperatorSite(root, {"patient_db": service(**database)}, regions.environment)
+
+
+def status(regions: Regions, value: str, name: str = DATABASE, region: str = PRIMARY) -> None:
+    """Let RDS say something else of an instance."""
+    del regions
+    rds_backends[DEFAULT_ACCOUNT_ID][region].databases[name].status = value
+
+
+def lag(regions: Regions, seconds: float) -> None:
+    """What CloudWatch keeps of the replica's lag, of a minute ago."""
+    at = datetime.datetime.now(datetime.UTC) - datetime.timedelta(minutes=1)
+    dimensions = [{"Name": "DBInstanceIdentifier", "Value": REPLICA}]
+    data = {"MetricName": "ReplicaLag", "Dimensions": dimensions, "Timestamp": at, "Value": seconds}
+    regions.client("cloudwatch", STANDBY).put_metric_data(Namespace="AWS/RDS", MetricData=[data])
+
+
+def security_group(regions: Regions, region: str = PRIMARY) -> str:
+    """A security group without rules."""
+    client = regions.client("ec2", region)
+    network = client.describe_vpcs()["Vpcs"][0]["VpcId"]
+    made = client.create_security_group(GroupName="closed", Description="nobody", VpcId=network)
+    return str(made["GroupId"])
+
+
+def described(regions: Regions, name: str, region: str = PRIMARY) -> dict[str, t.Any]:
+    """What RDS says of an instance."""
+    found = regions.client("rds", region).describe_db_instances(DBInstanceIdentifier=name)["DBInstances"]
+    return t.cast("dict[str, t.Any]", found[0])
+
+
+def names(regions: Regions, region: str = PRIMARY) -> set[str]:
+    """Of all instances of a region."""
+    found = regions.client("rds", region).describe_db_instances()["DBInstances"]
+    return {each["DBInstanceIdentifier"] for each in found}

@@ -65,6 +65,12 @@ class OperatorSite:
         self.inventory.write_text(yaml.safe_dump(tree), encoding="utf-8")
         self._aws = environment
 
+    def edit(self, service: str, variable: str, **values: t.Any) -> None:
+        """Change what the inventory says of a service."""
+        tree = yaml.safe_load(self.inventory.read_text(encoding="utf-8"))
+        tree["all"]["children"]["codeblue_services"]["hosts"][service][variable] |= values
+        self.inventory.write_text(yaml.safe_dump(tree), encoding="utf-8")
+
     @property
     def environment(self) -> dict[str, str]:
         return {

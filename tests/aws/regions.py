@@ -22,6 +22,8 @@ from pathlib import Path
 import boto3
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_actions import is_change
 from botocore import xform_name
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.rds.models import rds_backends
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
@@ -66,6 +68,8 @@ class Regions:
         self.asked.append(asked)
         self.before(asked)
         answer = list(self._moto(environ, start_response))
+        if asked.operation == "promote_read_replica":
+            _are_no_replicas(asked.region)
         self.after(asked)
         return answer
 
@@ -136,6 +140,13 @@ def _asked(environ: Environ, body: bytes) -> Asked | None:
     if not named and environ["REQUEST_METHOD"] in ("GET", "HEAD"):
         operation = f"get_{environ['PATH_INFO']}"
     return Asked(scope["region"], scope["service"], operation)
+
+
+def _are_no_replicas(region: str) -> None:
+    """Of what was promoted moto says that it replicates still."""
+    for each in rds_backends[DEFAULT_ACCOUNT_ID][region].databases.values():
+        if not each.is_replica:
+            each.source_db_instance_identifier = None
 
 
 def _with_descendants(pid: int) -> list[int]:
