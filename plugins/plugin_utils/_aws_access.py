@@ -35,10 +35,12 @@ class AwsAccess:
     :param profile: of the AWS configuration files; None for what the environment says.
     :param endpoints: region to the URL at which all its services answer, for a proxy or a laboratory; for other
         regions the environment decides (`AWS_ENDPOINT_URL`), else they are those of AWS.
+    :param read_seconds: for which an answer is waited for; more for what takes its time, such as a function.
     """
 
     profile: str | None = None
     endpoints: Mapping[str, str] = field(default_factory=dict, hash=False)
+    read_seconds: float = _READ_SECONDS
 
     @property
     def who(self) -> str:
@@ -88,7 +90,7 @@ class AwsAccess:
         # less often what was throttled.
         settings = botocore.config.Config(
             connect_timeout=_CONNECT_SECONDS,
-            read_timeout=_READ_SECONDS,
+            read_timeout=self.read_seconds,
             max_pool_connections=CONNECTIONS,
             retries={"mode": "adaptive", "total_max_attempts": 1},
             user_agent_extra="codeblue",

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._proven_steps import MISSING as _MISSING_STORE
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._proven_steps import NotProven, ProvenSteps
@@ -28,13 +30,16 @@ class AwsStepAction(ProvenSteps):
     # AWS takes so many questions in a second, from everybody in the account.
     PAUSE = 0.5
 
-    def connect(self, service: Service, seconds: float) -> None:
+    def connect(self, service: Service, seconds: float, read_seconds: float | None = None) -> None:
         """Get ready to ask the services of AWS.
 
         :param seconds: for all calls together.
+        :param read_seconds: for which a single answer is waited for, when that is more than usual.
         :raises CodeblueError: there are no usable credentials.
         """
         self._place = service.require_aws()
         access = AwsAccess(self._place.profile, self._place.endpoints)
+        if read_seconds is not None:
+            access = dataclasses.replace(access, read_seconds=read_seconds)
         self._account = AwsAccount(access, self._place.region, Budget(seconds), read_only=self.check_mode)
         self.begin_telling()

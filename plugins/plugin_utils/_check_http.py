@@ -155,8 +155,9 @@ class HttpChecker:
         parts = urlsplit(check.url)
         context = self._context(check) if parts.scheme == "https" else None
         request, body = _request(check, parts.netloc, f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}")
-        host, port = t.cast(str, parts.hostname), parts.port or (443 if context else 80)
-        async with self._connection(host, port, context) as (reader, writer):
+        name = t.cast(str, parts.hostname)
+        host, port = check.connect_to or (name, parts.port or (443 if context else 80))
+        async with self._connection(host, port, context, name) as (reader, writer):
             return await _exchange(reader, writer, request, body, check.body_has)
 
     def _context(self, check: HttpCheck) -> ssl.SSLContext:
@@ -171,9 +172,9 @@ class HttpChecker:
 
     @asynccontextmanager
     async def _connection(
-        self, host: str, port: int, context: ssl.SSLContext | None
+        self, host: str, port: int, context: ssl.SSLContext | None, name: str = ""
     ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        reader, writer = await self._open(host, port, context)
+        reader, writer = await self._open(host, port, context, name or host)
         try:
             yield reader, writer
         finally:
@@ -181,13 +182,13 @@ class HttpChecker:
             writer.transport.abort()
 
     async def _open(
-        self, host: str, port: int, context: ssl.SSLContext | None
+        self, host: str, port: int, context: ssl.SSLContext | None, name: str
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         last: CheckError | None = None
         for address in await self._resolver.addresses(host):
             try:
                 return await asyncio.open_connection(
-                    address, port, ssl=context, server_hostname=host if context else None
+                    address, port, ssl=context, server_hostname=name if context else None
                 )
             except ssl.SSLError as error:
                 reason = getattr(error, "verify_message", None) or error.reason or "handshake failed"

@@ -49,6 +49,8 @@ class HttpCheck(Check):
     :param json: the body, with secret references in place of secrets; None for no body.
     :param status: the accepted status codes.
     :param ca_file: certificates to trust in place of the system's.
+    :param connect_to: host and port that is connected to instead of what the address says, which stays the name that
+        is asked for and that the certificate must have; None for the address.
     """
 
     url: str
@@ -58,6 +60,7 @@ class HttpCheck(Check):
     status: tuple[int, ...]
     body_has: str | None
     ca_file: str | None
+    connect_to: tuple[str, int] | None = field(default=None, kw_only=True)
     type: t.ClassVar[str] = "http"
 
 

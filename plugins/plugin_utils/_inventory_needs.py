@@ -264,6 +264,8 @@ OPERATION_NEEDS: dict[str, tuple[Need, ...]] = {
     ),
     "feature_switch": (Need("codeblue_host.features", ("ai",), NARROWS, "there is nothing to switch"),),
     "quarantine_service": (_ISOLATION, *_ISOLATION_PARTS),
+    # For services on AWS, whose standby is looked at in every run of it.
+    "region_failover": (),
     "release_service": (_ISOLATION,),
     "replay_writes": (
         Need("codeblue_evidence_recipients", _DATABASE, NEEDED, "nothing was kept that could be written again"),

@@ -16,11 +16,11 @@ STANDBY = "standby"
 # Route 53: how long answers may be kept; a minute is what AWS advises for records that fail over.
 _TTL = 60
 _LONGEST_TTL = 172800
-_ZONE = re.compile(r"Z[A-Z0-9]{1,31}")
+_ZONE = re.compile(r"[A-Z0-9]{1,32}")
 _HOST = re.compile(
     r"(?=.{1,255}\Z)(\*\.)?[a-zA-Z0-9_]([-a-zA-Z0-9_]*[a-zA-Z0-9_])?(\.[a-zA-Z0-9_]([-a-zA-Z0-9_]*[a-zA-Z0-9_])?)*"
 )
-_DISTRIBUTION = re.compile(r"E[A-Z0-9]{6,31}")
+_DISTRIBUTION = re.compile(r"[A-Z0-9]{7,32}")
 # ELBv2: a fixed response has at most so many characters, and one of these types.
 _LONGEST_BODY = 1024
 CONTENT_TYPES = ("text/plain", "text/html", "text/css", "application/javascript", "application/json")

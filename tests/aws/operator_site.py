@@ -50,10 +50,18 @@ class OperatorSite:
 
     :param services: by name, the variables of each.
     :param environment: of every process, by which AWS is reached.
+    :param runbook: in whose runs actions are carried out.
     """
 
-    def __init__(self, root: Path, services: dict[str, dict[str, t.Any]], environment: dict[str, str]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        services: dict[str, dict[str, t.Any]],
+        environment: dict[str, str],
+        runbook: str = "database_connection_failure",
+    ) -> None:
         self.root = root
+        self._runbook = runbook
         for name in ("home", "state", "run", "spool", "tmp"):
             (root / name).mkdir(mode=0o700, exist_ok=True)
         local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
@@ -108,7 +116,7 @@ class OperatorSite:
 
         :param accept: what a person accepts of it.
         """
-        opening: dict[str, t.Any] = {"runbook": "database_connection_failure", "because": "a test"}
+        opening: dict[str, t.Any] = {"runbook": self._runbook, "because": "a test"}
         opening |= ({"run_id": run_id} if run_id else {}) | ({"accept": [accept]} if accept else {})
         failed = {"outcome": "failed", "failure": "{{ ansible_failed_result }}"}
         tasks = [
