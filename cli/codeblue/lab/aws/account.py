@@ -55,9 +55,13 @@ class LabAccount:
         for region in REGIONS:
             self.client("ssm", region).put_parameter(Name=MARKER, Value=MARKED, Type="String", Overwrite=True)
 
-    def require_lab(self) -> None:
-        """:raises Refused: nobody has said that the account may be broken, or it does not answer."""
-        for region in REGIONS:
+    def require_lab(self, regions: t.Iterable[str] = REGIONS) -> None:
+        """Ask whether the account may be broken.
+
+        :param regions: those that answer.
+        :raises Refused: nobody has said so.
+        """
+        for region in regions:
             try:
                 found = self.client("ssm", region).get_parameter(Name=MARKER)["Parameter"]["Value"]
             except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError):

@@ -122,7 +122,8 @@ class AwsLab:
         """
         with exclusive(self.layout):
             parts = self._require_up()
-            parts.account.require_lab()
+            closed = parts.control.state()["closed_regions"]
+            parts.account.require_lab([each for each in REGIONS if each not in closed])
             return inject(parts, fault)
 
     def heal(self) -> float:
