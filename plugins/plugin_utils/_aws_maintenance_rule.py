@@ -87,8 +87,8 @@ class MaintenanceRule:
         if found is None:
             return None
         arn = str(found["RuleArn"])
-        tags = self._ask("describe_tags", ResourceArns=[arn])["TagDescriptions"]
-        if any(each["Key"] == TAG for one in tags for each in one["Tags"]):
+        tags = self._ask("describe_tags", ResourceArns=[arn]).get("TagDescriptions") or ()
+        if any(each["Key"] == TAG for one in tags for each in one.get("Tags") or ()):
             return arn
         raise Refused(
             f"{self.what}: another rule has the priority {priority}, nothing was changed",
