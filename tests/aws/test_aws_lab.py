@@ -29,6 +29,7 @@ from codeblue.lab.aws.blueprint import (
     DATABASE_SECRET,
     DEPLOY_USER,
     FRONTEND,
+    MARKED,
     MARKER,
     PRIMARY,
     REGIONS,
@@ -41,6 +42,7 @@ from codeblue.lab.aws.faults import aws_faults
 from codeblue.lab.aws.fill_services import task_definition
 from codeblue.lab.aws.outside import ASKED
 from codeblue.lab.processes import is_running, processes_of
+from regions import running_regions
 
 pytestmark = pytest.mark.aws
 AUTH = SERVICES["auth"]
@@ -369,3 +371,32 @@ def test_a_promoted_replica_has_no_source_any_more(lab: AwsLab) -> None:
     assert not found.get("ReadReplicaSourceDBInstanceIdentifier")
     old = client(lab, "rds").describe_db_instances(DBInstanceIdentifier=DATABASE[PRIMARY])["DBInstances"][0]
     assert old["ReadReplicaDBInstanceIdentifiers"] == []
+
+
+def test_another_directory_joins_a_lab_and_leaves_it(
+    lab: AwsLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", lab.parts.url)
+    other = AwsLab(tmp_path / "other")
+    assert not other.up().already and other.up().already
+    assert other.state.endpoint(STANDBY) == lab.state.endpoint(STANDBY)
+    other.break_("auth_scaled_to_zero")
+    assert lab.parts.outside.wrong("auth") is not None
+    other.heal()
+    assert lab.deviations() == []
+    assert other.down() and lab.status().running and not other.directory.exists()
+
+
+def test_an_account_that_is_not_a_labs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running_regions() as regions:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", regions.url)
+        other = AwsLab(tmp_path / "other")
+        with pytest.raises(Refused, match="is not marked as a lab in us-east-1"):
+            other.up()
+        for region in REGIONS:
+            regions.client("ssm", region).put_parameter(Name=MARKER, Value=MARKED, Type="String")
+        regions.forget()
+        # Marked is not enough: nobody could put it back.
+        with pytest.raises(Refused, match="no server of a lab keeps it"):
+            other.up()
+        assert regions.changes == [] and not other.directory.exists()

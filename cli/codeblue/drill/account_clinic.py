@@ -24,6 +24,8 @@ class AccountClinic(Site):
         super().__init__(lab.inventory_path)
         self.lab = lab
         os.environ.update(environment(lab.layout, lab.state))
+        # The inventory names the endpoint of each region. A lab that is made anew is not to join the one before.
+        del os.environ["AWS_ENDPOINT_URL"]
 
     @property
     def faults(self) -> Mapping[str, DrillFault]:

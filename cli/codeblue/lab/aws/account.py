@@ -12,7 +12,7 @@ import urllib.request
 import botocore.config
 import botocore.exceptions
 import botocore.session
-from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError, Refused
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError, Refused
 
 from codeblue.lab.aws.blueprint import MARKED, MARKER, REGIONS
 
@@ -143,13 +143,3 @@ class ServerControl:
             ) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise CodeblueError(f"the lab's server at {self._url} does not answer: {error}") from error
-
-
-def require_url(text: str) -> str:
-    """The endpoint that the environment names.
-
-    :raises BadInput: it is no URL.
-    """
-    if not text.startswith(("http://", "https://")):
-        raise BadInput(f"AWS_ENDPOINT_URL is no URL: {text}", "write it like http://127.0.0.1:4566")
-    return text

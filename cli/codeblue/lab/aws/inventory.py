@@ -59,7 +59,7 @@ def environment(layout: AwsLayout, state: AwsLabState) -> dict[str, str]:
         "AWS_CONFIG_FILE": str(layout.aws_config),
         "AWS_SHARED_CREDENTIALS_FILE": str(layout.aws_credentials),
         "AWS_PROFILE": PROFILE,
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{state.ports['control']}",
+        "AWS_ENDPOINT_URL": state.url("control"),
         "AWS_EC2_METADATA_DISABLED": "true",
     }
 
@@ -121,7 +121,7 @@ def _service(
 
 def _checks_of(parts: AwsParts, name: str) -> dict[str, t.Any]:
     """How a service is asked: by people's way in, and by the platform's own monitoring."""
-    edge = f"http://127.0.0.1:{parts.state.ports['edge']}"
+    edge = parts.state.url("edge")
 
     def http(name: str, path: str, host: str = "", **further: t.Any) -> dict[str, t.Any]:
         headers = {"headers": {"X-Clinic-Host": host}} if host else {}
@@ -218,7 +218,7 @@ def _gateway(parts: AwsParts) -> dict[str, t.Any]:
         side: {
             "target": parts.fact(region, "balancer-name"),
             "health_check": parts.fact(region, "health-check"),
-            "answers_at": f"127.0.0.1:{parts.state.ports[f'front-{region}']}",
+            "answers_at": parts.state.url(f"front-{region}").removeprefix("http://"),
         }
         for side, region in (("primary", PRIMARY), ("standby", STANDBY))
     }

@@ -20,6 +20,7 @@ from codeblue.lab.aws.account import LabAccount, ServerControl
 from codeblue.lab.aws.blueprint import AI_SECRET, DATABASE_SECRET, REGIONS, SIGNING_SECRET
 from codeblue.lab.aws.faults import heal_all, inject
 from codeblue.lab.aws.inventory import write_access, write_inventory
+from codeblue.lab.aws.joining import join
 from codeblue.lab.aws.layout import AwsLayout, default_aws_directory
 from codeblue.lab.aws.outside import ASKED
 from codeblue.lab.aws.parts import AwsParts
@@ -77,6 +78,9 @@ class AwsLab:
     def up(self) -> UpResult:
         """Start the server and fill its account; one that is up stays as it is.
 
+        With `AWS_ENDPOINT_URL` that of another lab is used, and nothing is started.
+
+        :raises Refused: what is there is not marked as a lab, or nobody could put it back.
         :raises CodeblueError: it does not start; then nothing of it is left.
         """
         started = time.monotonic()
@@ -163,11 +167,23 @@ class AwsLab:
         state = AwsLabState(boot_id(), datetime.now(UTC).isoformat(timespec="seconds"), versions=versions)
         state.save(self.layout)
         try:
-            names = ["control", "edge", *(f"{kind}-{region}" for region in REGIONS for kind in ("aws", "front"))]
-            state.ports = choose_ports(names, self.layout.root)
-            state.save(self.layout)
-            self._start_server(state)
-            self._fill(state)
+            make_directory(self.layout.faults, 0o700)
+            make_directory(self.layout.secrets, 0o700)
+            make_identity(self.layout)
+            if url := os.environ.get("AWS_ENDPOINT_URL"):
+                join(state, url)
+                key = "of a lab that another directory keeps"
+            else:
+                names = ["control", "edge", *(f"{kind}-{region}" for region in REGIONS for kind in ("aws", "front"))]
+                state.ports = choose_ports(names, self.layout.root)
+                state.save(self.layout)
+                self._start_server(state)
+                key = self._fill(state)
+            parts = AwsParts(self.layout, state)
+            if left := parts.wait_steady():
+                raise CodeblueError(f"the clinic does not start: {'; '.join(left[:3])}")
+            write_access(self.layout, state, key)
+            write_inventory(parts)
         except BaseException:
             self._remove()
             raise
@@ -207,12 +223,10 @@ class AwsLab:
                 raise CodeblueError(f"the lab's server does not start: {_last_line(self.layout.server_log)}")
             time.sleep(_POLL_SECONDS)
 
-    def _fill(self, state: AwsLabState) -> None:
+    def _fill(self, state: AwsLabState) -> str:
+        """Fill the account; returns the secret of the key of the recovery's user."""
         from codeblue.lab.aws.filling import Filling, fill
 
-        make_directory(self.layout.faults, 0o700)
-        make_directory(self.layout.secrets, 0o700)
-        make_identity(self.layout)
         for name in _SECRETS:
             write_secret(self._secret_file(name), new_password())
         control = ServerControl(f"http://127.0.0.1:{state.ports['control']}")
@@ -228,11 +242,7 @@ class AwsLab:
         write_secret(self.layout.secret("deploy-bot-key"), filling.facts.pop("key-secret-deploy-bot"))
         state.facts = filling.facts
         control.serve(state.facts)
-        parts = AwsParts(self.layout, state)
-        if left := parts.wait_steady():
-            raise CodeblueError(f"the clinic does not start: {'; '.join(left[:3])}")
-        write_access(self.layout, state, key)
-        write_inventory(parts)
+        return key
 
     def _secret_file(self, name: str) -> Path:
         return self.layout.secret(name.replace("/", "-"))
@@ -245,7 +255,7 @@ class AwsLab:
         if left:
             raise CodeblueError(f"process {left[0].pid} of the lab does not end", "look at it with ps")
         state = AwsLabState.load(self.layout)
-        if state is not None:
+        if state is not None and state.server is not None:
             give_back(state.ports.values(), self.layout.root)
         for entry in self.layout.root.iterdir():
             if entry == self.layout.state_file:
@@ -259,6 +269,8 @@ class AwsLab:
 
 
 def _server_runs(state: AwsLabState) -> bool:
+    if state.server is None:
+        return state.phase == "ready" and ServerControl(state.url("control")).answers()
     return state.boot_id == boot_id() and state.server is not None and is_running(state.server)
 
 

@@ -43,11 +43,12 @@ class Answer:
 class Outside:
     """The way in from outside.
 
-    :param port: of the edge.
+    :param host: of the lab's server.
+    :param port: of its edge.
     """
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, host: str, port: int) -> None:
+        self._place = (host, port)
 
     def wrong(self, service: str) -> str | None:
         """What is wrong with a service of the inventory; None when it does its work.
@@ -74,7 +75,7 @@ class Outside:
 
     def get(self, host: str, path: str) -> Answer:
         """One request; an answer with status 0 when none came."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=SECONDS)
+        connection = http.client.HTTPConnection(*self._place, timeout=SECONDS)
         began = time.monotonic()
         try:
             connection.request("GET", path, headers={"X-Clinic-Host": host} if host else {})

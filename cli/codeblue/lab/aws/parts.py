@@ -29,7 +29,7 @@ class AwsParts:
     @property
     def url(self) -> str:
         """That answers for every region, also when the endpoint of one is closed."""
-        return f"http://127.0.0.1:{self.state.ports['control']}"
+        return self.state.url("control")
 
     @cached_property
     def account(self) -> LabAccount:
@@ -42,7 +42,7 @@ class AwsParts:
     @property
     def outside(self) -> Outside:
         """The way of people in."""
-        return Outside(self.state.ports["edge"])
+        return Outside(self.state.host, self.state.ports["edge"])
 
     def client(self, service: str, region: str) -> t.Any:
         """A client of a service, by the lab's own key."""

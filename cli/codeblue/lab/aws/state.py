@@ -21,7 +21,8 @@ class AwsLabState:
     :param boot_id: start times are counted from a boot.
     :param phase: `starting` until the account was filled, then `ready`.
     :param ports: `control`, `edge`, and for each region `aws-REGION` and `front-REGION`.
-    :param server: its keeper.
+    :param server: its keeper; None for one that another lab started.
+    :param host: where the server listens.
     :param facts: ids and ARNs of what the account was filled with, by region and name.
     """
 
@@ -30,6 +31,7 @@ class AwsLabState:
     phase: str = "starting"
     ports: dict[str, int] = field(default_factory=dict)
     server: ProcessIdentity | None = None
+    host: str = "127.0.0.1"
     facts: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     seconds_to_ready: float | None = None
@@ -37,7 +39,11 @@ class AwsLabState:
 
     def endpoint(self, region: str) -> str:
         """The URL of a region's services."""
-        return f"http://127.0.0.1:{self.ports[f'aws-{region}']}"
+        return self.url(f"aws-{region}")
+
+    def url(self, port: str) -> str:
+        """The URL of one of its ports."""
+        return f"http://{self.host}:{self.ports[port]}"
 
     def save(self, layout: AwsLayout) -> None:
         write_json(layout.state_file, asdict(self), 0o600)

@@ -67,10 +67,8 @@ def look(parts: AwsParts, running: bool) -> AwsLabStatus:
         inventory=str(parts.layout.inventory),
         environment=str(parts.layout.environment),
         endpoints={region: state.endpoint(region) for region in REGIONS} if state.ports else {},
-        edge=f"http://127.0.0.1:{state.ports['edge']}" if state.ports else "",
-        fronts={region: f"http://127.0.0.1:{state.ports[f'front-{region}']}" for region in REGIONS}
-        if state.ports
-        else {},
+        edge=state.url("edge") if state.ports else "",
+        fronts={region: state.url(f"front-{region}") for region in REGIONS} if state.ports else {},
         calls=str(parts.layout.calls),
         services=dict(said.get("services", {})),
         closed_regions=list(said.get("closed_regions", [])),

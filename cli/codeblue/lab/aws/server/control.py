@@ -25,6 +25,7 @@ class ControlApplication:
     """WSGI: `GET state`, and `POST` of what is to be so.
 
     :param stop: ends the serving of this process, and is told why.
+    :param ports: that it listens on, for whoever joins.
     :param facts: what the account was filled with; None while it is filled.
     :param settle: lets the time pass that services need to be steady; for while it is filled.
     :param fallback: answers everything else.
@@ -35,6 +36,7 @@ class ControlApplication:
         conditions: Conditions,
         traffic: Traffic | None,
         stop: t.Callable[[str], None],
+        ports: t.Mapping[str, int],
         facts: Values | None,
         settle: t.Callable[[], None],
         fallback: t.Callable[..., t.Iterable[bytes]],
@@ -42,6 +44,7 @@ class ControlApplication:
         self._conditions = conditions
         self._traffic = traffic
         self._stop = stop
+        self._ports = ports
         self._facts = facts
         self._settle = settle
         self._fallback = fallback
@@ -108,6 +111,7 @@ class ControlApplication:
             return {
                 "serving": self._facts is not None,
                 "facts": self._facts or {},
+                "ports": dict(self._ports),
                 # Another one after each reset.
                 "worker": os.getpid(),
                 "closed_regions": sorted(conditions.closed_regions),

@@ -38,6 +38,13 @@ class Settings:
     fronts: dict[str, int]
     calls: str
 
+    @property
+    def ports(self) -> dict[str, int]:
+        """All of them, as the state of a lab names them."""
+        named = {"aws": self.regions, "front": self.fronts}
+        each = {f"{kind}-{region}": port for kind, found in named.items() for region, port in found.items()}
+        return {"control": self.control, "edge": self.edge, **each}
+
 
 class Keeper:
     """Runs in the foreground, and ends with the process that started it only when it is told to."""

@@ -69,7 +69,7 @@ def be_filled(settings: Settings, listener: socket.socket) -> dict[str, t.Any]:
     def let_time_pass() -> None:
         settle(list(settings.regions), _SETTLE_SECONDS)
 
-    control = ControlApplication(conditions, None, stop, None, let_time_pass, account)
+    control = ControlApplication(conditions, None, stop, settings.ports, None, let_time_pass, account)
     servers.append(
         make_server("127.0.0.1", settings.control, control, request_handler=_FillingHandler, fd=listener.fileno())
     )
@@ -101,7 +101,7 @@ def serve(settings: Settings, listener: socket.socket, facts: dict[str, t.Any]) 
         ended.append(why)
         over.set()
 
-    control = ControlApplication(conditions, traffic, stop, facts, lambda: None, account)
+    control = ControlApplication(conditions, traffic, stop, settings.ports, facts, lambda: None, account)
     simulation = Simulation(conditions, record, list(settings.regions))
     simulation.start()
     _start(make_server("127.0.0.1", settings.control, control, True, request_handler=_Handler, fd=listener.fileno()))
