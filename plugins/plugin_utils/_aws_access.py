@@ -25,7 +25,10 @@ _READ_SECONDS = 10.0
 _CREDENTIALS_SECONDS = 20.0
 # As many as look at an account at once; one connection of a pool each.
 CONNECTIONS = 16
-_HINT = "look at codeblue_aws.profile, AWS_PROFILE, AWS_ACCESS_KEY_ID, or the role of this machine"
+_HINT = (
+    "look at codeblue_aws.profile, AWS_PROFILE, AWS_SHARED_CREDENTIALS_FILE, or the role of this machine; keys in the"
+    " environment of codeblue are handed on only with --pass-env"
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class AwsAccess:
     @property
     def who(self) -> str:
         """For people."""
-        return f"profile {self.profile}" if self.profile else "these credentials"
+        return f"profile {self.profile}" if self.profile else "this controller"
 
     def session(self) -> boto3.session.Session:
         """A session with credentials that were looked for now.
@@ -72,7 +75,7 @@ class AwsAccess:
             session = boto3.session.Session(profile_name=self.profile)
             credentials = session.get_credentials()
             if credentials is None:
-                return BadInput(f"there are no AWS credentials for {self.who}", _HINT)
+                return BadInput(f"{self.who} has no AWS credentials", _HINT)
             credentials.get_frozen_credentials()
             return session
         except botocore.exceptions.ProfileNotFound:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
@@ -81,11 +81,14 @@ class EcsWaiter:
         :param since: Unix seconds; tasks that ended before, or before the deployment, say nothing about this wait.
         """
         began, pause = time.monotonic(), _FIRST_PAUSE
+        known: dict[str, int] = {}
         moved, figures, problem = began, "", "it was not looked at"
         while True:
             look = self._with_targets(self.read())
             problem = complaint(look, task_definition)
             seconds = time.monotonic() - began
+            if look.primary is not None:
+                known.setdefault(look.primary.id, look.primary.failed if since else 0)
             if not problem:
                 return Waited(look, seconds, "")
             now = f"{look.figures} {look.targets} {[each.rollout for each in look.deployments]}"
@@ -93,7 +96,7 @@ class EcsWaiter:
                 figures, moved, pause = now, time.monotonic(), _FIRST_PAUSE
             if time.monotonic() - moved >= _STILL_SECONDS or budget.left <= 0 or _failed(look):
                 look = dataclasses.replace(look, stopped=read_stopped_tasks(self._account, look))
-                hopeless = self._hopeless(look, task_definition, seconds, since)
+                hopeless = self._hopeless(look, task_definition, seconds, since, known)
                 if hopeless:
                     return Waited(look, seconds, hopeless)
             if budget.left <= 0:
@@ -110,8 +113,11 @@ class EcsWaiter:
         return look if found is None else found
 
     @staticmethod
-    def _hopeless(look: EcsLook, task_definition: str, seconds: float, since: float) -> str:
-        """Why a longer wait does not help; empty when it may."""
+    def _hopeless(look: EcsLook, task_definition: str, seconds: float, since: float, known: Mapping[str, int]) -> str:
+        """Why a longer wait does not help; empty when it may.
+
+        :param known: how many tasks of a deployment had failed before this wait.
+        """
         if look.task_definition != task_definition:
             if seconds < _SEEN_SECONDS:
                 return ""
@@ -122,8 +128,11 @@ class EcsWaiter:
         since = max(since, primary.created_at if primary is not None else 0.0)
         ends = [each for each in look.stopped if each.task_definition == task_definition and each.stopped_at >= since]
         lost = [each for each in ends if each in look.crashes or each.code == "TaskFailedToStart"]
-        if len(lost) >= _HOPELESS and look.running < look.desired:
-            return "; ".join([f"{len(lost)} of its tasks ended", *why(look)])
+        # Older tasks may serve all the while.
+        of_it = primary.running if primary is not None else look.running
+        failed = primary.failed - known.get(primary.id, 0) if primary is not None else 0
+        if max(len(lost), failed) >= _HOPELESS and of_it < look.desired:
+            return "; ".join([f"{max(len(lost), failed)} of its tasks ended", *why(look)])
         return ""
 
 

@@ -71,7 +71,17 @@ class OperatorSite:
         self.inventory = root / "inventory.yml"
         tree = {"all": {"children": {"codeblue_services": group}}}
         self.inventory.write_text(yaml.safe_dump(tree), encoding="utf-8")
-        self._aws = environment
+        self._aws = dict(environment)
+        if "AWS_ACCESS_KEY_ID" in environment:
+            self._keep_keys()
+
+    def _keep_keys(self) -> None:
+        """The command hands no key of its environment on: they come from a file, as an operator's do."""
+        keys = self.root / "credentials"
+        names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+        lines = ["[default]", *(f"{name.lower()} = {self._aws.pop(name)}" for name in names)]
+        keys.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        self._aws["AWS_SHARED_CREDENTIALS_FILE"] = str(keys)
 
     def edit(self, service: str, variable: str, **values: t.Any) -> None:
         """Change what the inventory says of a service."""

@@ -217,7 +217,7 @@ def test_a_value_of_the_wrong_form_is_not_repeated(server: Server) -> None:
 def test_no_credentials_are_said_at_once(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    with pytest.raises(BadInput, match="there are no AWS credentials"):
+    with pytest.raises(BadInput, match="has no AWS credentials"):
         account(server)
     with pytest.raises(BadInput, match="there is no AWS profile oncall"):
         AwsAccess(profile="oncall").session()

@@ -9,6 +9,7 @@ import typing as t
 
 import pytest
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
+from ansible_collections.codeblue.recovery.plugins.plugin_utils import _aws_ecs_waiter
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_client import Budget
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_ecs_definitions import digest_of, shown
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_ecs_look import EcsLook, Scaler, read_service
@@ -223,6 +224,21 @@ def test_a_deployment_that_failed_is_not_waited_for_and_the_tasks_say_why() -> N
     )
     assert time.monotonic() - began < 5
     assert "tasks failed to start" in waited.problem and "CannotPullContainerError" in waited.problem
+
+
+def test_tasks_that_end_again_and_again_are_given_up_while_the_old_ones_serve(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_aws_ecs_waiter, "_STILL_SECONDS", 0.01)
+    new = deployment("records:8", rolloutState="IN_PROGRESS", runningCount=0, createdAt=ago(90))
+    rolling = service("records:8", deployments=[new, deployment("records:7", status="ACTIVE")])
+    ends = [
+        stopped_task("records:8", "Essential container in task exited", each, containers=[{"exitCode": 1}])
+        for each in (10, 20, 30)
+    ]
+    waited = waiter(seen(rolling), None, *ends).wait("records:8", Budget(30))
+    assert waited.problem.startswith("3 of its tasks ended; task") and waited.seconds < 5
+    # Those that ended before somebody began to wait say nothing.
+    before = waiter(seen(rolling), None, *ends).wait("records:8", Budget(0.2), since=ago(5).timestamp())
+    assert before.problem.startswith("0 of 2 tasks of records:8 run, 2 of others")
 
 
 def test_a_wait_ends_with_its_budget_and_says_what_lacks() -> None:
