@@ -15,7 +15,11 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_inquiry imp
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_parts import PARTS, AwsFindings, part, parts_of
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import CheckResult
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._runbook_diagnosis import PROVEN, UNDECIDED
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._runbook_diagnosis import (
+    PROVEN,
+    UNDECIDED,
+    diagnosis_of,
+)
 
 if t.TYPE_CHECKING:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._runbook_diagnosis import Seen
@@ -42,6 +46,8 @@ def refuse_on_aws(runbook: str, services: Mapping[str, Service]) -> None:
 
     :raises BadInput: a target runs on AWS, and the runbook works for none of its parts.
     """
+    if isinstance(diagnosis_of(runbook), AwsDiagnosis):
+        return
     for name, service in services.items():
         if service.aws is None:
             continue

@@ -23,8 +23,10 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._runbook_diagnos
 )
 
 if t.TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_client import AwsAccount
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_inquiry import AwsSeen
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes import ServiceFindings
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_inquiry import WorkloadSeen
 
@@ -83,6 +85,24 @@ class IntrusionDiagnosis:
         from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes_breach import judge_breach
 
         return judge_breach(seen.service.name, looked.strays, _alarms(seen.service, seen.detection), looked.cut_off)
+
+    def look_at_aws(self, account: AwsAccount, services: Mapping[str, Service]) -> Mapping[str, t.Any]:
+        """What it looks at beside the parts; see `_aws_inquiry.LooksAtAws`."""
+        from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_aws_breach import look_for_breach
+
+        return look_for_breach(account, services)
+
+    def decide_aws(self, seen: Seen, looked: AwsSeen, _judged: Callable[[], dict[str, t.Any]]) -> dict[str, t.Any]:
+        """The same for a service on AWS."""
+        from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_inquiry import RUNBOOK
+        from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_aws_breach import (
+            BreachLook,
+            judge_breach,
+        )
+
+        silent = looked.silent.get(RUNBOOK)
+        look = looked.looks.get(RUNBOOK) or BreachLook(not_seen=(silent,) if silent else ())
+        return judge_breach(seen.service.name, look, _alarms(seen.service, seen.detection))
 
 
 def _alarms(service: Service, detection: Detection) -> list[CheckResult]:

@@ -61,6 +61,7 @@ class AwsSecurity:
     :param parameters: of Systems Manager.
     :param users: IAM users whose keys it has.
     :param roles: IAM roles beside that of its tasks.
+    :param known_networks: from which its users and roles work; a key that is used elsewhere is in foreign hands.
     :param new_keys: user to the secret that holds its access key, with `access_key_id` and `secret_access_key`.
     :param private_buckets: whose content nobody outside may read.
     :param log_groups: what it writes.
@@ -74,6 +75,7 @@ class AwsSecurity:
     parameters: tuple[RotatedValue, ...] = ()
     users: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
+    known_networks: tuple[str, ...] = ()
     new_keys: Mapping[str, str] = field(default_factory=dict)
     private_buckets: tuple[str, ...] = ()
     log_groups: tuple[str, ...] = ()
@@ -94,6 +96,7 @@ def read_security(values: TypedMapping) -> AwsSecurity:
         parameters=_rotated(values, "parameters", _PARAMETER, documents=False),
         users=_names(identities, "users", _IDENTITY, "name of an IAM user"),
         roles=_names(identities, "roles", _IDENTITY, "name of an IAM role"),
+        known_networks=read_networks(identities, "known_networks") if identities is not None else (),
         new_keys=_new_keys(identities),
         private_buckets=_names(values, "private_buckets", _BUCKET, "name of a bucket"),
         log_groups=_names(logs, "groups", _LOG_GROUP, "name of a log group"),

@@ -1,6 +1,6 @@
 # Copyright: codeblue.recovery contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""One lab on AWS for all tests of a worker that ask for it; each of them gets it as it was filled."""
+"""A lab on AWS for the tests that ask for it, as it was filled; and an account with nothing in it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from codeblue.lab.aws import AwsLab
 from codeblue.lab.injection import active_faults
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "kubernetes"))
+
+from simulated_account import SimulatedAccount
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +43,17 @@ def lab(running_lab: AwsLab) -> Iterator[AwsLab]:
     else:
         parts.control.reset()
         assert parts.wait_steady() == []
+
+
+@pytest.fixture(scope="session")
+def running_account() -> Iterator[SimulatedAccount]:
+    """One server for all tests of a worker."""
+    with SimulatedAccount() as running:
+        yield running
+
+
+@pytest.fixture
+def account(running_account: SimulatedAccount) -> SimulatedAccount:
+    """An account with nothing in it."""
+    running_account.reset()
+    return running_account

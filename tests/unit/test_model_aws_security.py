@@ -34,7 +34,12 @@ def test_all_of_it_is_read() -> None:
         quarantine={"management": ["10.9.0.0/16"], "instances": ["i-0123456789abcdef0"]},
         secrets={"clinic/records": {"JWT_SECRET": GENERATED}, "clinic/token": "/etc/new-token"},
         parameters={"/clinic/records/token": GENERATED},
-        identities={"users": ["deploy"], "roles": ["records-admin"], "new_keys": {"deploy": "clinic/deploy-key"}},
+        identities={
+            "users": ["deploy"],
+            "roles": ["records-admin"],
+            "known_networks": ["10.0.0.0/8"],
+            "new_keys": {"deploy": "clinic/deploy-key"},
+        },
         private_buckets=["clinic-documents"],
         logs={"groups": ["/ecs/records"], "access": ["/ecs/records/access"], "data_events": "trail"},
         evidence_bucket={"bucket": "clinic-evidence", "retention": "2160h", "legal_hold": True},
@@ -50,6 +55,7 @@ def test_all_of_it_is_read() -> None:
         ("records-admin",),
         {"deploy": "clinic/deploy-key"},
     )
+    assert found.known_networks == ("10.0.0.0/8",)
     assert found.private_buckets == ("clinic-documents",)
     assert found.evidence_bucket == LockedBucket("clinic-evidence", 90 * 86400.0, "COMPLIANCE", True)
     assert (found.log_groups, found.access_log_groups, found.data_events) == (
