@@ -103,7 +103,10 @@ class KillableLogin(RunbookSite):
             "image": self.namespace.image("Deployment", "login"),
             "pods": self.namespace.pods("login"),
             "bad": [each.partition("+")[0] for each in self.bad_versions("login")],
-            "writes": [(each["verb"], each["uri"].partition("?")[0]) for each in self.accepted_writes()],
+            "writes": [
+                f"{each['verb']} {'/'.join(each['uri'].partition('?')[0].split('/')[-2:])}"
+                for each in self.accepted_writes()
+            ],
         }
 
     def assert_no_step_twice(self, run_id: str) -> None:

@@ -96,20 +96,13 @@ def _try(site: KillableLogin, kill: Kill, row: Row, wanted: dict[str, t.Any]) ->
         site.verify_record(resumed.run_id)
         site.namespace.serves("Deployment", "login", GOOD)
         state = site.end_state()
-        wrong = {name: state[name] for name in wanted if _alike(site, state[name]) != _alike(site, wanted[name])}
+        wrong = {name: state[name] for name in wanted if state[name] != wanted[name]}
         if wrong:
             raise AssertionError(f"another end state: {wrong}")
     except AssertionError as error:
         row.failures.append(f"{kill}: {' '.join(str(error).split())[:400]}")
     finally:
         site.namespace.remove()
-
-
-def _alike(site: KillableLogin, value: t.Any) -> str:
-    """Without what each namespace has of its own: its name in addresses."""
-    return str(
-        [(verb, uri.rpartition("/")[2]) for verb, uri in value] if value and isinstance(value[0], tuple) else value
-    )
 
 
 def _fresh(cluster: Cluster, root: Path, name: str) -> KillableLogin:

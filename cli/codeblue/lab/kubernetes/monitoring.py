@@ -83,7 +83,7 @@ def signal_checks(port: int, service: str) -> list[dict[str, t.Any]]:
 
     def of(name: str, topic: str) -> dict[str, t.Any]:
         url = f"http://127.0.0.1:{port}/signals/{name}/{service}"
-        return {"id": name, "type": "http", "topic": topic, "url": url, "status": 200, "timeout": "5s"}
+        return {"id": name, "type": "http", "topic": topic, "url": url, "status": 200, "timeout": "10s"}
 
     checks = [of(name, "intrusion") for name in INTRUSION]
     if service in SERVICE_NAMES and service not in _WITHOUT_HTTP:
