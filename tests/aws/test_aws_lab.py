@@ -400,3 +400,14 @@ def test_an_account_that_is_not_a_labs_is_refused(tmp_path: Path, monkeypatch: p
         with pytest.raises(Refused, match="no server of a lab keeps it"):
             other.up()
         assert regions.changes == [] and not other.directory.exists()
+
+
+def test_the_history_of_deployments_tells_what_was_steady(lab: AwsLab) -> None:
+    ecs = client(lab, "ecs")
+    roll_out(lab, "missing")
+    found = ecs.list_service_deployments(cluster=CLUSTER, service=AUTH.service, status=["SUCCESSFUL"])
+    arns = [each["targetServiceRevisionArn"] for each in found["serviceDeployments"]]
+    revisions = ecs.describe_service_revisions(serviceRevisionArns=arns)["serviceRevisions"]
+    assert [each["taskDefinition"].rpartition(":")[2] for each in revisions] == ["2", "1"]
+    definition = ecs.describe_task_definition(taskDefinition=auth(lab)["taskDefinition"])["taskDefinition"]
+    assert definition["revision"] == 3 and definition["registeredAt"] > found["serviceDeployments"][0]["finishedAt"]

@@ -27,6 +27,7 @@ _FIRST_PAUSE = 0.4
 _LONGEST_PAUSE = 5.0
 _MOST_STOPPED = 20
 _MOST_EVENTS = 100
+_MOST_COMPLETED = 50
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-circuit-breaker.html
 _LEAST_FAILURES, _MOST_FAILURES, _FAILING_SHARE = 3, 200, 0.5
 
@@ -44,8 +45,8 @@ class LabEcs(EC2ContainerServiceBackend):
         state_manager.set_transition("ecs::task", {"progression": "manual", "times": 1_000_000_000})
         #: By the ARN of the service, in the order of their start; stopped ones for a while.
         self.lab_tasks: dict[str, list[LabTask]] = {}
-        #: Task definitions that were steady, by the ARN of the service; the newest last.
-        self.completed: dict[str, list[str]] = {}
+        #: Deployments that came to a good end, by the ARN of the service; the newest last.
+        self.completed: dict[str, list[Deployment]] = {}
         self._pauses: dict[str, tuple[float, float]] = {}
 
     # -- the API -----------------------------------------------------------------------------------------------
@@ -56,6 +57,11 @@ class LabEcs(EC2ContainerServiceBackend):
         service.deployment_configuration = _configuration({})
         service.created_at = utcnow()
         return service
+
+    def register_task_definition(self, *arguments: t.Any, **values: t.Any) -> t.Any:
+        made: t.Any = super().register_task_definition(*arguments, **values)
+        made.registered_at = utcnow()
+        return made
 
     def update_service(self, service_properties: dict[str, t.Any]) -> Service:
         values = dict(service_properties)
@@ -246,9 +252,10 @@ class LabEcs(EC2ContainerServiceBackend):
         primary["rolloutStateReason"] = f"ECS deployment {primary['id']} completed."
         primary["updatedAt"] = utcnow()
         service.deployments[:] = [primary]
-        known = self.completed.setdefault(service.arn, [])
-        if service.desired_count and primary["taskDefinition"] not in known[-1:]:
-            known.append(primary["taskDefinition"])
+        if service.desired_count:
+            known = self.completed.setdefault(service.arn, [])
+            known.append(dict(primary))
+            del known[:-_MOST_COMPLETED]
         self._say(service, f"(deployment {primary['id']}) deployment completed.")
         self._say(service, "has reached a steady state.")
 
@@ -262,7 +269,7 @@ class LabEcs(EC2ContainerServiceBackend):
         primary["rolloutState"] = "FAILED"
         primary["rolloutStateReason"] = "ECS deployment circuit breaker: tasks failed to start."
         self._say(service, f"(deployment {primary['id']}) deployment failed: tasks failed to start.")
-        good = next(reversed(self.completed.get(service.arn, [])), None)
+        good = next((each["taskDefinition"] for each in reversed(self.completed.get(service.arn, []))), None)
         if breaker.get("rollback") and good and good != primary["taskDefinition"]:
             service.task_definition = good
             made = self._deploy(service, good)

@@ -15,6 +15,7 @@ from codeblue.lab.aws.server.application import AccountApplication
 from codeblue.lab.aws.server.calls import CallRecord
 from codeblue.lab.aws.server.conditions import Conditions
 from codeblue.lab.aws.server.control import ControlApplication
+from codeblue.lab.aws.server.history import service_deployments, service_revisions
 from codeblue.lab.aws.server.identities import Identities
 from codeblue.lab.aws.server.relational import switch_global
 from codeblue.lab.aws.server.signals import Monitoring
@@ -88,6 +89,8 @@ def serve(settings: Settings, listener: socket.socket, facts: dict[str, t.Any]) 
     identities = Identities()
     answerers = {
         ("cloudtrail", "LookupEvents"): trail.lookup,
+        ("ecs", "ListServiceDeployments"): service_deployments,
+        ("ecs", "DescribeServiceRevisions"): service_revisions,
         ("rds", "FailoverGlobalCluster"): switch_global,
         ("rds", "SwitchoverGlobalCluster"): switch_global,
     }
