@@ -29,7 +29,11 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_failover_ch
 )
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_rds_look import AVAILABLE, DatabaseLook
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_aws_database import Endpoint, ReplicaPlace
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_aws_database import (
+    DatabasePlace,
+    Endpoint,
+    ReplicaPlace,
+)
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import OpenRun
 
 try:
@@ -116,17 +120,26 @@ class ActionModule(AwsDatabaseAction):
                 replicated_until=until,
                 endpoints=bool(self._database.endpoints),
                 failing=arguments["writer_fails"],
+                misled=self._misled(primary),
             )
             found = choose(state, service.objectives.rpo, arguments["down_since"], time.time())
             others = [each.identifier for each in (primary.members if primary else ()) if not each.writer]
-            target = others[0] if found.path == FAIL_OVER else self._serving(found)
+            target = others[0] if found.path == FAIL_OVER else self._serving(found).identifier
             return {"choice": dataclasses.asdict(found), "target": target, "replicated_until": until}
 
         return dict(self.decide("choose", {"reason": "the database serves nobody"}, work))
 
-    def _serving(self, choice: DatabaseChoice) -> str:
-        promoted = choice.path != START and self._database.replica is not None
-        return self._replica.place.identifier if promoted else self._database.place.identifier
+    def _misled(self, primary: DatabaseLook | None) -> bool:
+        """Consumers are led elsewhere than to the primary, which serves."""
+        if primary is None or not primary.serves:
+            return False
+        consumers = ConsumerEndpoints(self._account, "", primary.place.region)
+        return any(consumers.read(each) != primary.address for each in self._database.endpoints)
+
+    def _serving(self, choice: DatabaseChoice) -> DatabasePlace:
+        """The one that is the primary afterwards."""
+        stays = choice.path in (START, FAIL_OVER) or choice.back or self._database.replica is None
+        return self._database.place if stays else self._replica.place
 
     @property
     def _replica(self) -> ReplicaPlace:
@@ -172,8 +185,8 @@ class ActionModule(AwsDatabaseAction):
             if choice.must_fence and primary is not None:
                 self._fence(primary)
             self._carry_out_promotion(choice)
-        self._keep_backups()
-        self._lead_consumers(silent)
+            self._keep_backups()
+        self._lead_consumers(self._serving(choice), silent)
         if choice.path == PROMOTE:
             self._leave_old_primary(primary, silent)
 
@@ -232,12 +245,12 @@ class ActionModule(AwsDatabaseAction):
 
         self.step("keep_backups", {"reason": f"automated backups for {days} days"}, keep)
 
-    def _lead_consumers(self, silent: str) -> None:
-        endpoints, address = self._database.endpoints, self._databases.require(self._replica.place).address
+    def _lead_consumers(self, serving: DatabasePlace, silent: str) -> None:
+        endpoints, address = self._database.endpoints, self._databases.require(serving).address
         if not endpoints:
             self._remind(f"lead consumers of {self.target} to {address}: the inventory names no endpoints")
         run_id = "" if self.check_mode else self.open_run().run_id
-        consumers = ConsumerEndpoints(self._account, run_id, self._replica.place.region)
+        consumers = ConsumerEndpoints(self._account, run_id, serving.region)
         for each in endpoints:
             if silent and each.kind != "record" and each.region == self._database.place.region:
                 self._remind(f"lead consumers by {each} to {address}, once {each.region} answers")

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
+from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, Refused
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_database_step import (
     MISSING,
     AwsDatabaseAction,
@@ -38,6 +38,7 @@ class ActionModule(AwsDatabaseAction):
     ARGUMENTS: t.ClassVar[dict[str, t.Any]] = {
         "to_time": {"type": "str", "default": ""},
         "snapshot": {"type": "str", "default": ""},
+        "latest_is_good": {"type": "bool", "default": True},
         "name": {"type": "str", "default": ""},
         "reason": {"type": "str", "default": ""},
         "timeout": {"type": "float", "default": 3600.0},
@@ -48,6 +49,11 @@ class ActionModule(AwsDatabaseAction):
         if arguments["to_time"] and arguments["snapshot"]:
             raise BadInput("to_time and snapshot: one of them says what is restored", "leave one out")
         self.open_database(3 * arguments["timeout"])
+        if not (arguments["latest_is_good"] or arguments["to_time"] or arguments["snapshot"]):
+            raise Refused(
+                f"{self.target}: the last clean moment has to be named: what RDS has of now may be damaged as well",
+                "give codeblue_restore_to a moment before the damage, like 2026-01-15T10:00:00Z",
+            )
         original = self._databases.require(self._database.place)
         decided = self._decide(original, arguments)
         place = f"{decided['target']} beside {original.place}"

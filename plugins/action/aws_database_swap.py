@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import datetime
 import typing as t
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
@@ -49,11 +50,12 @@ class ActionModule(AwsDatabaseAction):
             raise BadInput(f"restored: {place} is the database itself", "name the one that was restored beside it")
         decided = self._decide(place, restored, arguments)
         retired = DatabasePlace(place.region, decided["retired"], place.cluster)
-        since = f" after {arguments['of']}" if arguments["of"] else ""
-        self.require_acceptance(
-            f"{restored} in the place of {place} lacks all that was written{since}; that stays in {retired}",
-            arguments["accept"],
-        )
+        if decided["beyond"]:
+            since = f" after {arguments['of']}" if arguments["of"] else ""
+            self.require_acceptance(
+                f"{restored} in the place of {place} lacks all that was written{since}; that stays in {retired}",
+                arguments["accept"],
+            )
         self._rename("retire_original", Rename(place, retired, decided["original"]), arguments)
         self._rename("put_in_place", Rename(restored, place, decided["restored"]), arguments)
         problem = ""
@@ -84,6 +86,7 @@ class ActionModule(AwsDatabaseAction):
                 "retired": beside(place.identifier, run_id, "codeblue"),
                 "original": original.identity,
                 "restored": other.identity,
+                "beyond": _beyond(arguments["of"], self.service().objectives.rpo),
             }
 
         reason = arguments["reason"] or "it is put in the place of the original"
@@ -118,3 +121,16 @@ class ActionModule(AwsDatabaseAction):
     def _remind(self, retired: DatabasePlace) -> None:
         """Nobody deletes it here: it holds what was written since."""
         self.give_back(self.open_run(), f"look through {retired}, then take a last snapshot of it and delete it")
+
+
+def _beyond(of: str, rpo: float) -> bool:
+    """More may be lost than the RPO allows: so much time lies between the moment that was restored and now."""
+    if not of:
+        return True
+    try:
+        at = datetime.datetime.fromisoformat(of)
+    except ValueError:
+        raise BadInput(f"of: {of!r} is no moment", "write it like 2026-01-15T10:00:00Z") from None
+    if at.tzinfo is None:
+        raise BadInput(f"of: {of!r} says no time zone", "write it like 2026-01-15T10:00:00Z")
+    return (datetime.datetime.now(datetime.UTC) - at).total_seconds() > rpo

@@ -142,7 +142,9 @@ class ActionModule(AwsDatabaseAction):
     def _result(self, before: Before | None, proof: str, summary: str) -> dict[str, t.Any]:
         return {
             "changed": self._changed,
-            "undo": str(before) if before is not None else "none",
+            # What it was stands at the database itself.
+            "undo": "none",
+            "before": str(before) if before is not None else "",
             "proof": proof,
             "calls": self._account.calls,
             "codeblue": {"summary": summary},

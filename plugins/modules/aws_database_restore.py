@@ -28,6 +28,10 @@ options:
     description: Name of a snapshot in the region of the database.
     type: str
     default: ''
+  latest_is_good:
+    description: Whether the last moment that RDS has may be restored. Not where the data were damaged some time ago.
+    type: bool
+    default: true
   name:
     description: Of the restored one. Made from the original's and from the run when it is left out.
     type: str
@@ -113,6 +117,7 @@ def main() -> None:
         {
             "to_time": {"type": "str", "default": ""},
             "snapshot": {"type": "str", "default": ""},
+            "latest_is_good": {"type": "bool", "default": True},
             "name": {"type": "str", "default": ""},
             "reason": {"type": "str", "default": ""},
             "timeout": {"type": "float", "default": 3600.0},

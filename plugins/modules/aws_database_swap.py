@@ -15,8 +15,8 @@ description:
     find it at the same address. In between nobody has that address, for as long as RDS takes, which is minutes.
   - Which database is which is decided before the first rename, by what stays when they are renamed. A run that was
     killed anywhere goes on where it was.
-  - What was written to the original since is not in the restored one. A person has to accept C(data_loss). The original
-    is kept, and nothing deletes it.
+  - What was written to the original since is not in the restored one. When that may be more than the RPO, a person has
+    to accept C(data_loss). The original is kept, and nothing deletes it.
   - The undo is the two renames back, as commands in the record.
 options:
   restored:
@@ -24,7 +24,7 @@ options:
     type: str
     required: true
   of:
-    description: The moment whose state it has, for whoever accepts the loss.
+    description: The moment whose state it has, in RFC 3339. The loss counts as beyond the RPO when it is left out.
     type: str
     default: ''
   reason:

@@ -61,11 +61,15 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-undo:
-  description: The way, and what it was before; C(none) when nothing was stopped.
+before:
+  description: The way, and what it was before, as the tag of the database has it; empty when nothing was stopped.
   returned: success
   type: str
   sample: parameter clinic-postgres16 -
+undo:
+  description: Always C(none). To resume writes nothing has to be handed on.
+  returned: success
+  type: str
 proof:
   description: How the checks that write ended, or that there is none.
   returned: success

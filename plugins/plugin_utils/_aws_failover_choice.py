@@ -7,7 +7,7 @@ The rules, in this order:
 1. The replica is none any more. When a run has promoted it, consumers are led to it: `lead`. When somebody else has,
    nobody knows what it lacks: a person has to accept that, and while the primary serves it is left alone: `refuse`.
 2. The database serves. Of an Aurora cluster the instance that writes may be the one that does not work; another one of
-   the cluster has the same storage, so nothing is lost: `fail_over`.
+   the cluster has the same storage, so nothing is lost: `fail_over`. Or consumers are led elsewhere: `lead` them back.
 3. It was stopped, and nobody fenced it: starting it loses nothing: `start`.
 4. Of a global database whose primary serves, the roles are switched, which loses nothing. Otherwise a replica is
    promoted: `promote`. What was committed after the moment up to which it surely has everything may
@@ -46,6 +46,7 @@ class DatabaseState:
     :param replicated_until: Unix seconds until which the replica surely has everything; None when nobody knows.
     :param failing: the instance that writes in a cluster is known not to work.
     :param endpoints: consumers are led by what the inventory names.
+    :param misled: what the inventory names leads them elsewhere than to the primary.
     """
 
     primary: DatabaseLook | None
@@ -55,6 +56,7 @@ class DatabaseState:
     replicated_until: float | None
     endpoints: bool
     failing: bool = False
+    misled: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class DatabaseChoice:
     :param loss_seconds: upper bound of the time whose commits are given up; None when there is no bound.
     :param acceptances: what a person must accept first.
     :param must_fence: the old primary answers, and has to be closed before another one is promoted.
+    :param back: consumers are led to the primary that is in its place, not to the replica.
     :param planned: both clusters of a global database work, and switch their roles.
     """
 
@@ -73,6 +76,7 @@ class DatabaseChoice:
     acceptances: tuple[str, ...] = ()
     must_fence: bool = False
     planned: bool = False
+    back: bool = False
 
 
 def choose(state: DatabaseState, rpo: float, down_since: float | None, now: float) -> DatabaseChoice:
@@ -90,6 +94,8 @@ def choose(state: DatabaseState, rpo: float, down_since: float | None, now: floa
         others = [each for each in primary.members if not each.writer]
         if primary.serves and others and (state.failing or not primary.writer):
             return DatabaseChoice(FAIL_OVER, f"{others[0].identifier} of {primary.place} has the same storage")
+        if primary.serves and state.misled:
+            return DatabaseChoice(LEAD, f"{primary.place} is {primary.status}, consumers are led elsewhere", back=True)
         if primary.status in STOPPED:
             return DatabaseChoice(START, f"{primary.place} is {primary.status}: nothing is lost when it is started")
     if replica is None:

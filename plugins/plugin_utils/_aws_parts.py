@@ -39,6 +39,11 @@ class PartEntry:
 
 #: In the order in which they are judged: of two that are both not well, the first is named as the cause.
 PARTS: Mapping[str, PartEntry] = {
+    "database": PartEntry(
+        "_diagnosis_aws_database",
+        ("database_connection_failure", "complete_system_outage", "data_corruption_detected"),
+        checked=True,
+    ),
     "ecs": PartEntry("_diagnosis_aws_ecs", ("authentication_system_down", "complete_system_outage"), checked=True),
 }
 

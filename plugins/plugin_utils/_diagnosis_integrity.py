@@ -10,7 +10,7 @@ named only when a rule fails on the primary itself.
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineAnswer, MachineCall
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
@@ -26,6 +26,10 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._runbook_diagnos
     Question,
     Seen,
 )
+
+if t.TYPE_CHECKING:
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_inquiry import AwsSeen
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_rds_survey import DatabaseSeen
 
 DATA_DAMAGED = "data_damaged"
 STORAGE_DAMAGED = "storage_damaged"
@@ -90,6 +94,33 @@ class IntegrityDiagnosis:
                 "look at what the monitoring saw, and add a rule to the inventory that finds it",
             )
         return {"cause": "healthy", "confidence": PROVEN, "evidence": tuple(evidence), "treatment": "none"}
+
+    def decide_aws(self, seen: Seen, looked: AwsSeen, judged: Callable[[], dict[str, t.Any]]) -> dict[str, t.Any]:
+        """The monitoring's word counts here: nobody asks a database in RDS from outside its network."""
+        database: DatabaseSeen | None = looked.looks.get("database")
+        signals = _signals(seen)
+        fired = [name for name, each in signals if not each]
+        if not signals:
+            return _person("no check of topic integrity tells whether its data are whole", "give codeblue_checks one")
+        if not fired:
+            holds = f"{', '.join(name for name, _ok in signals)} reports no damage"
+            return {"cause": "healthy", "confidence": PROVEN, "evidence": (holds,), "treatment": "none"}
+        acting = database.acting if database is not None else None
+        if acting is None or not acting.serves:
+            why = str(judged()["evidence"][0])
+            return _person(why, "bring the database back first: codeblue run database_connection_failure")
+        window = f"RDS keeps no automated backups of {acting.place}"
+        if acting.earliest is not None and acting.latest is not None:
+            first, last = (f"{each:%Y-%m-%dT%H:%M:%SZ}" for each in (acting.earliest, acting.latest))
+            window = f"RDS can restore it to a moment from {first} to {last}"
+        return {
+            "cause": DATA_DAMAGED,
+            "confidence": LIKELY,
+            "evidence": (f"{', '.join(fired)} reports damage", window),
+            "treatment": _RESTORE,
+            "primary": str(acting.place),
+            "in_log": True,
+        }
 
     def _damaged(
         self, database: HostDatabase, primary: str, failed: list[dict[str, t.Any]], seen: Seen
