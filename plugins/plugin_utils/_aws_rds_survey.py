@@ -4,17 +4,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import time
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_client import AwsAccount
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_endpoints import ConsumerEndpoints
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_errors import AwsError, AwsUnavailable
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_failover_choice import FENCED_TAG, PROMOTED_TAG
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_failover_choice import PROMOTED_TAG
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_rds import RdsDatabases
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_rds_look import (
     DatabaseLook,
@@ -69,8 +70,7 @@ class DatabaseSeen:
     def acting(self) -> DatabaseLook | None:
         """The one that is the primary now: the replica, once a run has promoted it."""
         promoted = self.replica is not None and not self.replicating and PROMOTED_TAG in self.replica.tags
-        fenced = self.primary is None or FENCED_TAG in self.primary.tags
-        return self.replica if promoted and fenced else self.primary
+        return self.replica if promoted else self.primary
 
 
 def look_at_databases(account: AwsAccount, databases: Mapping[str, AwsDatabase]) -> dict[str, DatabaseSeen]:
@@ -145,18 +145,25 @@ def _closer(account: AwsAccount, database: AwsDatabase, seen: DatabaseSeen) -> D
     acting = seen.acting
     if acting is None:
         return seen
-    events = _events(account, acting)
-    return DatabaseSeen(
-        primary=seen.primary,
-        silent=seen.silent,
-        replica=seen.replica,
-        replicating=seen.replicating,
-        wrong=tuple(_wrong(account, database.endpoints, acting, seen.silent)),
+    if not acting.serves:
+        # What RDS says of it is the cause; the rest would only cost time.
+        return dataclasses.replace(seen, events=tuple(_events(account, acting)[:_MOST_EVENTS]))
+    questions: tuple[Callable[[], t.Any], ...] = (
+        lambda: _events(account, acting),
+        lambda: tuple(_wrong(account, database.endpoints, acting, seen.silent)),
+        lambda: _connections(account, acting),
+        lambda: _most_connections(account, acting),
+        lambda: _lets_in(account, acting),
+    )
+    events, wrong, connections, most, lets_in = account.side_by_side(questions, lambda question: question())
+    return dataclasses.replace(
+        seen,
+        wrong=wrong,
         events=tuple(events[:_MOST_EVENTS]),
         password_changed=any(word in each.lower() for each in events for word in _PASSWORD_EVENTS),
-        connections=_connections(account, acting),
-        most_connections=_most_connections(account, acting),
-        lets_in=_lets_in(account, acting),
+        connections=connections,
+        most_connections=most,
+        lets_in=lets_in,
         groups=acting.groups,
     )
 

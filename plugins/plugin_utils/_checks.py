@@ -311,6 +311,7 @@ ERROR_CLASSES: Mapping[str, str] = {
     "no_endpoint": "the Service leads to no ready pod, or does not exist",
     "no_task_runs": "ECS runs no task of the service, or has no such service",
     "no_target_healthy": "no target of a target group of the service is healthy",
+    "database_down": "RDS serves nobody with the database",
     "exposed": "a log of the workload holds data of patients, or something leads to it from outside that should not",
     "api_unavailable": "the API of the platform gives no answer that can be used",
     "sentinel_lost": "a row that was committed cannot be read back",

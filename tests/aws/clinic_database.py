@@ -54,7 +54,12 @@ def service(**database: t.Any) -> dict[str, t.Any]:
 
 def site(root: Path, regions: Regions, **database: t.Any) -> OperatorSite:
     """An operator's account with this database in its inventory."""
-    return OperatorSite(root, {"patient_db": service(**database)}, regions.environment)
+    made = OperatorSite(root, {"patient_db": service(**database)}, regions.environment)
+    # The command hands no key of its environment on.
+    keys = root / "home" / ".aws" / "credentials"
+    keys.parent.mkdir(exist_ok=True)
+    keys.write_text("[default]\naws_access_key_id = AKIAEXAMPLE\naws_secret_access_key = example\n", encoding="utf-8")
+    return made
 
 
 def status(regions: Regions, value: str, name: str = DATABASE, region: str = PRIMARY) -> None:
