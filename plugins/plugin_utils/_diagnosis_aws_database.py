@@ -45,6 +45,7 @@ _NEXT_STEPS: Mapping[str, str] = {
     "credentials_refused": "Give it the password of the secret again, or the secret a new one: codeblue run"
     " rotate_secrets.",
     "network_closed": "Give its security group the rule back that lets its consumers in: CloudTrail has who took it.",
+    "writes_stopped": "When its data are whole: the role isolate with its entry point resume_writes.",
     "inconclusive": "RDS says that all is well: see the logs of its consumers, and try a login from where they are.",
 }
 # The part of its connections from which on there is none for a new one: RDS keeps some for itself.
@@ -150,6 +151,10 @@ def _cause(found: AwsFindings, seen: DatabaseSeen | None) -> _Cause:
 
 def _by_way(found: AwsFindings, seen: DatabaseSeen, acting: DatabaseLook, own: list[str], status: str) -> _Cause:
     """RDS serves: is there a way in, a connection left, a login that is taken?"""
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_rds_writes import WRITES_TAG
+
+    if own and WRITES_TAG in acting.tags:
+        return "writes_stopped", PROVEN, [f"a run has stopped its writes: {acting.tags[WRITES_TAG]}", *own]
     if seen.lets_in is False:
         groups = ", ".join(seen.groups)
         return "network_closed", PROVEN, [f"no rule of {groups} lets anybody in at port {acting.port}", status, *own]

@@ -45,4 +45,3 @@ def test_a_failed_database_is_found_replaced_and_the_control_is_silent(regions: 
     regions.forget()
     code, lines = account.codeblue("run", RUNBOOK)
     assert (code, regions.changes) == (0, []), str(lines)[-6000:]
-

@@ -14,6 +14,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_rds_look im
     DatabaseLook,
 )
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_rds_survey import DatabaseSeen
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_rds_writes import WRITES_TAG
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import CheckResult
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_aws_database import PART, _finding
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import load_service
@@ -59,6 +60,7 @@ def judged(
         (DatabaseSeen(None, replica=look(REPLICA), replicating=True), "database_missing", "failover"),
         (DatabaseSeen(None, silent="us-east-1 gives no answer"), "region_silent", "failover"),
         (DatabaseSeen(look(), wrong=("parameter /host leads to elsewhere",)), "endpoint_wrong", "failover"),
+        (DatabaseSeen(look(tags={WRITES_TAG: "group sg-1 sg-2"}), lets_in=False), "writes_stopped", "person"),
         (DatabaseSeen(look(port=5432), lets_in=False, groups=("sg-1",)), "network_closed", "person"),
     ],
 )
