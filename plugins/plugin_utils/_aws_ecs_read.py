@@ -134,7 +134,11 @@ def read_scalers(account: AwsAccount, looks: Sequence[EcsLook]) -> dict[str, Sca
 
     Without the right to look, nothing is said here: the step that scales says so.
     """
-    ids = [resource_id(each) for each in looks]
+    return read_scalers_of(account, [resource_id(each) for each in looks])
+
+
+def read_scalers_of(account: AwsAccount, ids: Sequence[str]) -> dict[str, Scaler]:
+    """The same, by the names that `resource_of` makes."""
 
     def ask(part: Sequence[str]) -> list[tuple[str, Scaler]]:
         try:
@@ -155,4 +159,9 @@ def read_scalers(account: AwsAccount, looks: Sequence[EcsLook]) -> dict[str, Sca
 
 def resource_id(look: EcsLook) -> str:
     """As Application Auto Scaling names a service of ECS."""
-    return f"service/{look.cluster}/{look.name}"
+    return resource_of(look.cluster, look.name)
+
+
+def resource_of(cluster: str, service: str) -> str:
+    """The same, of the two names."""
+    return f"service/{cluster}/{service}"

@@ -41,10 +41,24 @@ class PartEntry:
 PARTS: Mapping[str, PartEntry] = {
     "database": PartEntry(
         "_diagnosis_aws_database",
-        ("database_connection_failure", "complete_system_outage", "data_corruption_detected"),
+        (
+            "database_connection_failure",
+            "complete_system_outage",
+            "data_corruption_detected",
+            "performance_degradation",
+        ),
         checked=True,
     ),
-    "ecs": PartEntry("_diagnosis_aws_ecs", ("authentication_system_down", "complete_system_outage"), checked=True),
+    "ecs": PartEntry(
+        "_diagnosis_aws_ecs",
+        (
+            "ai_service_unavailable",
+            "authentication_system_down",
+            "complete_system_outage",
+            "performance_degradation",
+        ),
+        checked=True,
+    ),
 }
 
 

@@ -9,6 +9,7 @@ instance for its own answers past the gateway, and its release for when it came.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 import typing as t
 from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +38,8 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._release_changes
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._runbook_diagnosis import Question, Seen
 
 if t.TYPE_CHECKING:
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_client import AwsAccount
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_inquiry import AwsSeen
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes import ServiceFindings
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_inquiry import WorkloadSeen
 
@@ -71,6 +74,33 @@ class PerformanceDiagnosis:
         )
 
         return judge_late(findings(), late_results(seen), last_well([seen.service.name]), time.time())
+
+    def look_at_aws(self, account: AwsAccount, services: Mapping[str, Service]) -> Mapping[str, tuple[t.Any, t.Any]]:
+        """How busy the tasks of services of ECS are, and what scales them; see `LooksAtAws`."""
+        from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_ecs_read import (
+            read_scalers_of,
+            resource_of,
+        )
+        from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_metrics import ecs_load
+
+        ecs = {name: part for name, service in services.items() if (part := service.require_aws().ecs) is not None}
+        scalers = read_scalers_of(account, [resource_of(part.cluster, part.service) for part in ecs.values()])
+        loads = ecs_load(account, ecs, time.time())
+        return {name: (loads[name], scalers.get(resource_of(part.cluster, part.service))) for name, part in ecs.items()}
+
+    def decide_aws(self, seen: Seen, looked: AwsSeen, judged: Callable[[], dict[str, t.Any]]) -> dict[str, t.Any]:
+        """The same of a service on AWS; see `AwsDiagnosis`."""
+        from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_inquiry import RUNBOOK
+        from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_aws_performance import (
+            judge_late_on_aws,
+        )
+
+        load, scaler = looked.looks.get(RUNBOOK) or (None, None)
+        look = looked.looks.get("ecs")
+        look = dataclasses.replace(look, scaler=scaler) if look is not None else None
+        name = seen.service.name
+        late, well = late_results(seen), last_well([name])
+        return judge_late_on_aws(seen.service, judged(), look, load, late, well, time.time())
 
     def _look(self, seen: Seen, late: Sequence[CheckResult]) -> BottleneckLook:
         service, everything = seen.service, {**seen.dependencies, **seen.services}

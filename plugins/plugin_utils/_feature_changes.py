@@ -14,8 +14,8 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_features 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action import Change, Changed
 
 _SECONDS = 20.0
-#: In place of a module's name: the flags are in a ConfigMap.
-CONFIG_MAP = "config_map"
+#: In place of a module's name: the flags are in a ConfigMap or a parameter, behind an API.
+BEHIND_API = "behind_api"
 _ALL = 100.0
 
 
@@ -101,11 +101,11 @@ def flag_changes(
     expected = expect.flags(feature) if expect is not None else {}
     return [
         Change(
-            action=f"{action}_{number}_{place.config_map.name if place.config_map else place.machine}",
-            machine=str(place.config_map or place.machine),
-            module=CONFIG_MAP if place.config_map else "feature_flag",
+            action=f"{action}_{number}_{(place.behind_api.name if place.behind_api else place.machine).strip('/')}",
+            machine=str(place.behind_api or place.machine),
+            module=BEHIND_API if place.behind_api else "feature_flag",
             arguments={
-                **({"place": place.config_map} if place.config_map else {**place.as_arguments(), "settle": settle}),
+                **({"place": place.behind_api} if place.behind_api else {**place.as_arguments(), "settle": settle}),
                 "flags": wanted.flags(feature),
                 **({"expect": expected} if expected else {}),
             },

@@ -119,7 +119,7 @@ class Service:
     @property
     def features(self) -> Mapping[str, Feature]:
         """What others use of it, and can do without."""
-        platform = self.host or self.kubernetes
+        platform = self.host or self.kubernetes or self.aws
         return platform.features if platform is not None else {}
 
     def require_kubernetes(self) -> KubernetesPlatform:
@@ -191,7 +191,7 @@ def _read_service(
     elif platform == "kubernetes":
         kubernetes = read_kubernetes(values.child("codeblue_kubernetes"), inventory_names)
     else:
-        aws = read_aws(values.child("codeblue_aws"))
+        aws = read_aws(values.child("codeblue_aws"), inventory_names)
     checks = values.optional_child("codeblue_checks")
     phi = values.optional_child("codeblue_phi")
     policy = read_phi(phi, inventory_names) if phi is not None else None

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
@@ -26,6 +26,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_aws_traff
     read_dns,
     read_load_balancer,
 )
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_features import Feature, read_feature
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._typed_mapping import TypedMapping, quote
 
 # As us-east-1, eu-central-2, us-gov-west-1.
@@ -65,6 +66,7 @@ class AwsPlatform:
     standby: StandbyNeeds = field(default_factory=StandbyNeeds)
     security: AwsSecurity = field(default_factory=AwsSecurity)
     database: AwsDatabase | None = None
+    features: Mapping[str, Feature] = field(default_factory=dict)
 
     def require_database(self, name: str) -> AwsDatabase:
         """The database.
@@ -87,8 +89,11 @@ class AwsPlatform:
         return f"{' and '.join(parts) or 'what it is'} in {self.region}"
 
 
-def read_aws(values: TypedMapping) -> AwsPlatform:
-    """Read `codeblue_aws`; what is wrong goes to the problems of the mapping."""
+def read_aws(values: TypedMapping, inventory_names: Collection[str] = ()) -> AwsPlatform:
+    """Read `codeblue_aws`; what is wrong goes to the problems of the mapping.
+
+    :param inventory_names: of services and machines.
+    """
     ecs = values.optional_child("ecs")
     dns, balancer = values.optional_child("dns"), values.optional_child("load_balancer")
     distribution, bucket = values.optional_child("distribution"), values.optional_child("bucket")
@@ -110,6 +115,9 @@ def read_aws(values: TypedMapping) -> AwsPlatform:
         standby=read_standby(needs) if needs is not None else StandbyNeeds(),
         security=read_security(values),
         database=read_database(database, region, standby) if database is not None else None,
+        features={
+            name: read_feature(item, name, inventory_names, region=region) for name, item in values.children("features")
+        },
     )
     if standby is not None and standby == region:
         values.problem("standby_region", "is the region itself, name another one")

@@ -14,6 +14,8 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._typed_mapping i
 # A kubelet brings a change of a ConfigMap to the files of its pods within its sync period and the age of its cache.
 _REFRESHED_SECONDS = 90.0
 _NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+# https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-su-create.html
+_PARAMETER = re.compile(r"[-.\w/]{1,1011}", re.ASCII)
 _CONSUMER = re.compile(r"(deployment|statefulset|daemonset)/(?=.{1,253}\Z)[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 
@@ -37,11 +39,27 @@ class ConfigMapPlace:
 
 
 @dataclass(frozen=True)
-class FlagPlace:
-    """One place that holds the flags of whoever uses the feature: a file, two commands, or a ConfigMap.
+class ParameterPlace:
+    """A parameter of AWS Systems Manager that holds flags, as one JSON object.
 
-    :param machine: the inventory name; empty for a ConfigMap.
-    :param config_map: None for a place on a machine.
+    :param refreshed_within: seconds until whoever uses it sees a change.
+    """
+
+    region: str
+    name: str
+    refreshed_within: float = _REFRESHED_SECONDS
+
+    def __str__(self) -> str:
+        return f"parameter {self.name} in {self.region}"
+
+
+@dataclass(frozen=True)
+class FlagPlace:
+    """One place that holds the flags of whoever uses the feature: a file, two commands, a ConfigMap or a parameter.
+
+    :param machine: the inventory name; empty for a ConfigMap or a parameter.
+    :param config_map: None for any other place.
+    :param parameter: None for any other place.
     :param file: holds one JSON object.
     :param read_command: prints one JSON object.
     :param write_command: takes a JSON object of changes on its standard input.
@@ -60,6 +78,12 @@ class FlagPlace:
     history_work_tree: str | None = None
     history_git_dir: str | None = None
     config_map: ConfigMapPlace | None = None
+    parameter: ParameterPlace | None = None
+
+    @property
+    def behind_api(self) -> ConfigMapPlace | ParameterPlace | None:
+        """The place that is reached through an API; None for one on a machine."""
+        return self.config_map or self.parameter
 
     @property
     def has_history(self) -> bool:
@@ -100,11 +124,16 @@ class Feature:
 
 
 def read_feature(
-    values: TypedMapping, name: str, inventory_names: Collection[str], namespace: str | None = None
+    values: TypedMapping,
+    name: str,
+    inventory_names: Collection[str],
+    namespace: str | None = None,
+    region: str | None = None,
 ) -> Feature:
     """Read one of `features`; what is wrong goes to the problems of the mapping.
 
     :param namespace: where ConfigMaps are that name none; None where there are no ConfigMaps.
+    :param region: of parameters that name none; None where there are no parameters.
     """
     used_by = _known(values, "used_by", inventory_names)
     feature = Feature(
@@ -112,7 +141,7 @@ def read_feature(
         used_by=used_by,
         enabled=values.text("enabled"),
         share=values.optional_text("share"),
-        places=tuple(_place(item, inventory_names, namespace) for item in values.listed("places")),
+        places=tuple(_place(item, inventory_names, namespace, region) for item in values.listed("places")),
     )
     if not feature.places:
         values.problem("places", "is missing, name every place that holds the flags")
@@ -125,7 +154,11 @@ def read_flag_places(values: Iterable[TypedMapping], inventory_names: Collection
     return tuple(_read_place(item, inventory_names) for item in values)
 
 
-def _place(values: TypedMapping, inventory_names: Collection[str], namespace: str | None) -> FlagPlace:
+def _place(
+    values: TypedMapping, inventory_names: Collection[str], namespace: str | None, region: str | None
+) -> FlagPlace:
+    if region is not None and "parameter" in values:
+        return _parameter(values, region)
     if namespace is None or "config_map" not in values:
         return _read_place(values, inventory_names)
     place = ConfigMapPlace(
@@ -141,6 +174,18 @@ def _place(values: TypedMapping, inventory_names: Collection[str], namespace: st
         values.problem("restarts", f"{place.restarts!r} is no workload, write it like deployment/records")
     values.finish()
     return FlagPlace("", config_map=place)
+
+
+def _parameter(values: TypedMapping, region: str) -> FlagPlace:
+    place = ParameterPlace(
+        region=values.optional_text("region") or region,
+        name=values.text("parameter"),
+        refreshed_within=values.number("refreshed_within", default=_REFRESHED_SECONDS),
+    )
+    if place.name and not _PARAMETER.fullmatch(place.name):
+        values.problem("parameter", f"{place.name!r} is no name of a parameter, write it like /clinic/records/flags")
+    values.finish()
+    return FlagPlace("", parameter=place)
 
 
 def _read_place(values: TypedMapping, inventory_names: Collection[str]) -> FlagPlace:
