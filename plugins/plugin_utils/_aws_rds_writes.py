@@ -204,11 +204,10 @@ class WriteGate:
         self._parameter("reset", place, group, {"ParameterName": name})
 
     def _parameter(self, verb: str, place: DatabasePlace, group: str, values: Mapping[str, str]) -> None:
-        kind = "db_cluster" if place.cluster else "db"
         word = "DBClusterParameterGroupName" if place.cluster else "DBParameterGroupName"
         self._account.ask(
             "rds",
-            f"{verb}_{kind}_parameter_group",
+            f"{verb}_db_cluster_parameter_group" if place.cluster else f"{verb}_db_parameter_group",
             region=place.region,
             about=group,
             Parameters=[{**values, "ApplyMethod": "immediate"}],
