@@ -143,7 +143,8 @@ class ActionModule(AwsDatabaseAction):
 
     @property
     def _replica(self) -> ReplicaPlace:
-        assert self._database.replica is not None
+        if self._database.replica is None:
+            raise AssertionError("it was decided to lead to a replica, and there is none")
         return self._database.replica
 
     def _promotion(self, replica: ReplicaPlace) -> Promotion:

@@ -75,7 +75,7 @@ from:
   description: What was restored, for people.
   returned: success
   type: str
-  sample: 2026-01-15T10:00:00Z
+  sample: "2026-01-15T10:00:00Z"
 at:
   description: The moment whose state it has, in RFC 3339.
   returned: success

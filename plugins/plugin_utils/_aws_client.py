@@ -110,7 +110,7 @@ class AwsAccount:
 
     def ask(
         self,
-        service: str,
+        api: str,
         operation: str,
         /,
         region: str | None = None,
@@ -121,7 +121,7 @@ class AwsAccount:
     ) -> dict[str, t.Any]:
         """Carry out one operation.
 
-        :param service: as botocore names it, as `ecs`.
+        :param api: the service, as botocore names it, as `ecs`.
         :param operation: as botocore names it, as `update_service`.
         :param about: what it is about, for people; never a value that could be a secret.
         :param patience: seconds that this call is repeated for; None for those of the account.
@@ -135,7 +135,7 @@ class AwsAccount:
         """
         changes = is_change(operation)
         where = region or self.region
-        client = self._client(service, where)
+        client = self._client(api, where)
         signed = client.meta.service_model.signing_name
         call = Call(iam_action(signed, client.meta.method_to_api_mapping[operation]), where, about)
         if changes and self._read_only:
@@ -154,7 +154,7 @@ class AwsAccount:
                 refusal = error_of(call, code, str(error.response["Error"].get("Message") or ""), self._access.who)
                 if isinstance(refusal, BadCredentials) and not renewed:
                     # A session of a role ends after an hour; a long recovery may see that.
-                    renewed, client = True, self._renewed(service, where)
+                    renewed, client = True, self._renewed(api, where)
                     continue
                 busy = code in THROTTLED
                 if not busy and code not in TRANSIENT and status < 500:
@@ -182,7 +182,7 @@ class AwsAccount:
 
     def ask_all(
         self,
-        service: str,
+        api: str,
         operation: str,
         key: str,
         /,
@@ -196,7 +196,7 @@ class AwsAccount:
         :param key: of the items in the answer, as `services`.
         :raises AwsError: they cannot be read.
         """
-        return list(self._items(service, operation, key, region, about, patience, parameters))
+        return list(self._items(api, operation, key, region, about, patience, parameters))
 
     def _items(
         self,

@@ -12,7 +12,12 @@ import dataclasses
 from urllib.parse import urlsplit
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_runner import run_checks
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import HttpCheck, PlannedCheck, plan_checks
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import (
+    HttpCheck,
+    PlannedCheck,
+    SessionCheck,
+    plan_checks,
+)
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_aws_traffic import DnsRoute
 
@@ -52,7 +57,7 @@ class SideChecks:
 def _asks(planned: PlannedCheck, name: str) -> bool:
     check = planned.check
     # A login shows its token to another address, which is on no side.
-    return type(check) is HttpCheck and _name_asked_for(check) == name
+    return isinstance(check, HttpCheck) and not isinstance(check, SessionCheck) and _name_asked_for(check) == name
 
 
 def _name_asked_for(check: HttpCheck) -> str:

@@ -58,7 +58,8 @@ def look(service: Service) -> ExposureSeen:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._check_exposure import ways_nobody_meant
 
     place, policy = service.require_kubernetes(), service.phi
-    assert policy is not None
+    if policy is None:
+        raise AssertionError("only services with patients' data are looked at")
     access = ClusterAccess(place.kubeconfig, place.context)
     client = KubernetesClient(access, Budget(_LOOK_SECONDS), patience=_PATIENCE)
     logs = PodLogs(client, place)

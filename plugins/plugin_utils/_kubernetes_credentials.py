@@ -108,7 +108,8 @@ def forget() -> None:
 
 def _read(process: subprocess.Popen[bytes], name: str) -> tuple[bytes, bytes]:
     """All that it writes until it ends."""
-    assert process.stdout is not None and process.stderr is not None
+    if process.stdout is None or process.stderr is None:
+        raise AssertionError("it was started with pipes")
     ends = time.monotonic() + PROGRAM_SECONDS
     found: dict[int, bytearray] = {process.stdout.fileno(): bytearray(), process.stderr.fileno(): bytearray()}
     with selectors.DefaultSelector() as selector:
