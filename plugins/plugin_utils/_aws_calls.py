@@ -12,11 +12,12 @@ from __future__ import annotations
 import ast
 import functools
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import CodeblueError
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_actions import is_change
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_parts import PARTS
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._run_opening import collection_root
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._runbook_diagnosis import DIAGNOSES
@@ -90,7 +91,13 @@ def operations_of(actions: Iterable[str]) -> list[Operation]:
 @functools.cache
 def _operations_of(actions: tuple[str, ...]) -> frozenset[Operation]:
     starts = [f"action/{action}.py" for action in actions]
-    modules = _closure(starts)
+    # What stands in the tables looks and judges, and is given an account that refuses to change anything.
+    looks = frozenset(each for each in _reached(starts, _TABLES) if not is_change(each.name))
+    return _reached(starts, {}) | looks
+
+
+def _reached(starts: Sequence[str], tables: Mapping[str, Sequence[str]]) -> frozenset[Operation]:
+    modules = _closure(starts, tables)
     by_name: dict[str, list[tuple[str, _Function]]] = {}
     for path, module in modules.items():
         for function in module.functions:
@@ -187,7 +194,7 @@ def signing_name(service: str) -> str:
 # -- reading ---------------------------------------------------------------------------------------------------
 
 
-def _closure(starts: Iterable[str]) -> dict[str, _Module]:
+def _closure(starts: Iterable[str], tables: Mapping[str, Sequence[str]]) -> dict[str, _Module]:
     found: dict[str, _Module] = {}
     waiting = list(starts)
     while waiting:
@@ -195,7 +202,7 @@ def _closure(starts: Iterable[str]) -> dict[str, _Module]:
         if path not in found:
             found[path] = _read(path)
             waiting += found[path].imports
-            waiting += [f"plugin_utils/{each}.py" for each in _TABLES.get(path, ())]
+            waiting += [f"plugin_utils/{each}.py" for each in tables.get(path, ())]
     return found
 
 

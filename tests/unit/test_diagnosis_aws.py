@@ -192,6 +192,8 @@ def test_a_number_is_kept_within_the_bounds_of_what_scales_it() -> None:
 
 
 def test_a_runbook_that_cannot_work_there_says_so_before_anything_is_done() -> None:
-    with pytest.raises(BadInput, match=r"records: data_corruption_detected does not work on platform aws with ecs yet"):
-        refuse_on_aws("data_corruption_detected", {"records": inventory()})
+    with pytest.raises(
+        BadInput, match=r"records: database_connection_failure does not work on platform aws with ecs yet"
+    ):
+        refuse_on_aws("database_connection_failure", {"records": inventory()})
     refuse_on_aws("complete_system_outage", {"records": inventory()})

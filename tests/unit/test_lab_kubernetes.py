@@ -69,7 +69,7 @@ def test_its_inventory_is_one(tmp_path: Path) -> None:
         assert service.environment == "lab" and service.require_kubernetes().context == "lab"
         assert [check.type for check in service.checks.shallow] == ["workload"]
         topics = {check.topic for check in service.checks.signals}
-        assert topics == ({"intrusion"} if service.name == "patient_db" else {"intrusion", "performance"})
+        assert topics == ({"intrusion"} if service.name == "patient_db" else {"exposure", "intrusion", "performance"})
         assert service.require_kubernetes().secrets, "a breach has something to rotate"
 
 
