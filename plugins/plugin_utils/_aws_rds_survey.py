@@ -31,6 +31,9 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_aws_datab
 
 # Of more than these in one region, all are listed: a list of a hundred takes as long as asking for two.
 _MOST_SINGLE = 3
+# A region that gives no answer for so much of the time is silent; the rest is for what follows from that.
+_PART_OF_TIME = 0.6
+_LONGEST_PATIENCE = 8.0
 _EVENT_MINUTES = 24 * 60
 _MOST_EVENTS = 5
 _PERIOD = 60
@@ -75,10 +78,11 @@ class DatabaseSeen:
 
 def look_at_databases(account: AwsAccount, databases: Mapping[str, AwsDatabase]) -> dict[str, DatabaseSeen]:
     """The state of the databases and of their replicas, by service."""
-    primaries = _look_at_all(account, [each.place for each in databases.values()])
-    places = [each.replica.place for each in databases.values() if each.replica is not None]
-    replicas = _look_at_all(account, places)
-    return {name: _seen(account, each, primaries, replicas) for name, each in databases.items()}
+    places = [each.place for each in databases.values()]
+    places += [each.replica.place for each in databases.values() if each.replica is not None]
+    # At once: a region that is silent would use up the time of the other.
+    looks = _look_at_all(account, places)
+    return {name: _seen(account, each, looks) for name, each in databases.items()}
 
 
 def look_closer(
@@ -93,14 +97,13 @@ def look_closer(
 def _seen(
     account: AwsAccount,
     database: AwsDatabase,
-    primaries: Mapping[DatabasePlace, DatabaseLook | str | None],
-    replicas: Mapping[DatabasePlace, DatabaseLook | str | None],
+    looks: Mapping[DatabasePlace, DatabaseLook | str | None],
 ) -> DatabaseSeen:
-    primary = primaries[database.place]
+    primary = looks[database.place]
     silent, primary = (primary, None) if isinstance(primary, str) else ("", primary)
     if database.replica is None:
         return DatabaseSeen(primary, silent)
-    replica = replicas[database.replica.place]
+    replica = looks[database.replica.place]
     if isinstance(replica, str) or replica is None:
         return DatabaseSeen(primary, silent)
     promotion = Promotion(RdsDatabases(account), database.replica, database.backup_days)
@@ -128,11 +131,13 @@ def _look_at_all(
 def _look_at_region(
     account: AwsAccount, region: str, cluster: bool, places: Sequence[DatabasePlace]
 ) -> dict[DatabasePlace, DatabaseLook | str | None]:
+    patience = min(account.left * _PART_OF_TIME, _LONGEST_PATIENCE)
     if len(places) <= _MOST_SINGLE:
         databases = RdsDatabases(account)
-        return {each: databases.look(each) for each in places}
+        return {each: databases.look(each, patience) for each in places}
     operation, key = ("describe_db_clusters", "DBClusters") if cluster else ("describe_db_instances", "DBInstances")
-    listed = account.ask_all("rds", operation, key, region=region, about=f"{len(places)} databases")
+    about = f"{len(places)} databases"
+    listed = account.ask_all("rds", operation, key, region=region, about=about, patience=patience)
     looks = [(look_at_cluster if cluster else look_at_instance)(region, each) for each in listed]
     known = {each.place: each for each in looks}
     return {each: known.get(each) for each in places}

@@ -16,7 +16,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._store import St
 
 _BIN = Path(sys.executable).parent
 _TASK = "The task under test"
-_MOST_SECONDS = 180
+_MOST_SECONDS = 600
 Process = subprocess.Popen[str]
 
 
@@ -86,7 +86,7 @@ class OperatorSite:
     def edit(self, service: str, variable: str, **values: t.Any) -> None:
         """Change what the inventory says of a service."""
         tree = yaml.safe_load(self.inventory.read_text(encoding="utf-8"))
-        tree["all"]["children"]["codeblue_services"]["hosts"][service][variable] |= values
+        tree["all"]["children"]["codeblue_services"]["hosts"][service].setdefault(variable, {}).update(values)
         self.inventory.write_text(yaml.safe_dump(tree), encoding="utf-8")
 
     @property

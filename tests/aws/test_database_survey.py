@@ -10,9 +10,12 @@ import typing as t
 from collections.abc import Iterator
 
 import pytest
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_access import AwsAccess
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_client import AwsAccount, Budget
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_inquiry import look_at_services
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import CheckResult
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_aws import judge_on_aws
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_aws_database import PART
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service, load_service
 from clinic_database import DATABASE, REPLICA, described, make_instance, make_replica, security_group, service, status
 from regions import PRIMARY, STANDBY, Regions, running_regions
@@ -106,6 +109,22 @@ def test_a_region_that_is_gone_takes_nothing_from_what_the_other_says(regions: R
         found = judged(database({PRIMARY: url}, replica={"instance": REPLICA}), FAILING)
     assert (found["cause"], found["treatment"]) == ("region_silent", "failover")
     assert f"its replica instance {REPLICA} in {STANDBY} is available" in found["evidence"]
+
+
+def test_a_check_of_a_promoted_replica_does_not_wait_for_the_region_that_is_gone(regions: Regions) -> None:
+    make_instance(regions)
+    make_replica(regions)
+    client = regions.client("rds", STANDBY)
+    client.promote_read_replica(DBInstanceIdentifier=REPLICA)
+    arn = described(regions, REPLICA, STANDBY)["DBInstanceArn"]
+    client.add_tags_to_resource(ResourceName=arn, Tags=[{"Key": "codeblue:promoted", "Value": "run"}])
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        platform = database({PRIMARY: url}, replica={"instance": REPLICA}).require_aws()
+        account = AwsAccount(AwsAccess(endpoints=platform.endpoints), PRIMARY, Budget(15.0), read_only=True)
+        found = PART.check(account, {"patient_db": platform})["patient_db"]
+    assert found.error_class is None and REPLICA in found.detail
 
 
 def test_many_databases_are_listed_and_not_asked_for_one_by_one(regions: Regions) -> None:
