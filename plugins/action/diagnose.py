@@ -21,7 +21,6 @@ try:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._cards import Card
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._detection import Detection, dependents_of
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_aws import refuse_on_aws
-    from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes import refuse_other_runbooks
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_looks import (
         Findings,
         MemberLook,
@@ -87,7 +86,6 @@ class ActionModule(OpeningAction):
         self._stage = "open"
         started = time.monotonic()
         targets = self.services(self.targets)
-        refuse_other_runbooks(arguments["runbook"], targets)
         refuse_on_aws(arguments["runbook"], targets)
         opener = self.opener(arguments, targets)
         card = card_of(arguments["runbook"])

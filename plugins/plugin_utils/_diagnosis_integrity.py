@@ -9,9 +9,13 @@ named only when a rule fails on the primary itself.
 
 from __future__ import annotations
 
+import dataclasses
+import time
 import typing as t
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import SIGNALS
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes import judge
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineAnswer, MachineCall
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_host import HostDatabase, IntegrityRule
@@ -30,8 +34,11 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._runbook_diagnos
 if t.TYPE_CHECKING:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_inquiry import AwsSeen
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_rds_survey import DatabaseSeen
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes import ServiceFindings
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_inquiry import WorkloadSeen
 
 DATA_DAMAGED = "data_damaged"
+DATA_SUSPECTED = "data_suspected"
 STORAGE_DAMAGED = "storage_damaged"
 
 _RESTORE = "restore_data"
@@ -120,6 +127,41 @@ class IntegrityDiagnosis:
             "treatment": _RESTORE,
             "primary": str(acting.place),
             "in_log": True,
+        }
+
+    def decide_workload(
+        self, seen: Seen, looked: WorkloadSeen, findings: Callable[[], ServiceFindings]
+    ) -> dict[str, t.Any]:
+        """See `_runbook_diagnosis.ClusterDiagnosis`.
+
+        Whether rules fail is asked by a Job, which changes something in the cluster: that is the first step of the
+        treatment. Until then there is the monitoring's word, or that of a person.
+        """
+        place = seen.service.require_kubernetes()
+        if place.database is None or not place.database.integrity:
+            return _person(
+                "the inventory gives no integrity rules for this database",
+                "write codeblue_kubernetes.database: without rules nobody can say which state is clean",
+            )
+        found = findings()
+        # What tells of danger says nothing about whether it works.
+        failing = tuple(each for each in found.failing if each.level != SIGNALS)
+        state = judge(dataclasses.replace(found, failing=failing), time.time())
+        if looked.cut_off or state["cause"] != "healthy":
+            what = f"it does not work: {state['cause']}"
+            return _person(what, "bring the database back first: codeblue run database_connection_failure")
+        fired = [name for name, ok in _signals(seen) if not ok]
+        rules = ", ".join(rule.id for rule in place.database.integrity)
+        said = (
+            f"{', '.join(fired)} reports damage" if fired else "no signal reports damage, it was asked for by a person"
+        )
+        return {
+            "cause": DATA_DAMAGED if fired else DATA_SUSPECTED,
+            "confidence": LIKELY if fired else UNDECIDED,
+            "evidence": (said, f"which data are damaged, a Job finds out by the rules {rules}"),
+            "treatment": _RESTORE,
+            # Writes are stopped before the rules are asked only when the monitoring has seen damage.
+            "confirmed": bool(fired),
         }
 
     def _damaged(

@@ -13,7 +13,6 @@ import typing as t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._checks import CheckResult
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_look import (
     CONFIGURATION_REASONS,
@@ -24,7 +23,6 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_look
     WorkloadLook,
 )
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_replicas import Replicas
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._model import Service
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._runbook_diagnosis import LIKELY, PROVEN, UNDECIDED
 
 #: What is missing is made again from a snapshot.
@@ -44,16 +42,6 @@ TREATMENTS: Mapping[str, str] = {
 }
 # Under this kind the store keeps the versions that runs have left, and those that they have seen working.
 VERSION_KIND = "kubernetes"
-# Most are about absence: the state of the workload tells why. The last has a judgement of its own.
-RUNBOOKS = (
-    "authentication_system_down",
-    "complete_system_outage",
-    "database_connection_failure",
-    "ai_service_unavailable",
-    "security_breach_response",
-    "performance_degradation",
-    "hipaa_compliance_violation",
-)
 CAUSES = (
     *TREATMENTS,
     "cut_off",
@@ -125,19 +113,6 @@ class ServiceFindings:
 
 
 _Finding = tuple[str, float, list[str]]
-
-
-def refuse_other_runbooks(runbook: str, services: Mapping[str, Service]) -> None:
-    """Say early which target a runbook cannot recover yet.
-
-    :raises BadInput: a target runs on Kubernetes, and the runbook does not work there.
-    """
-    for name, service in services.items():
-        if service.kubernetes is not None and runbook not in RUNBOOKS:
-            raise BadInput(
-                f"{name}: {runbook} does not work on platform kubernetes yet",
-                f"there it works: {', '.join(RUNBOOKS)}; to leave the service out: --limit",
-            )
 
 
 def judge(found: ServiceFindings, now: float) -> dict[str, t.Any]:

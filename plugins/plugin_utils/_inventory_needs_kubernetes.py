@@ -43,9 +43,9 @@ _MANAGEMENT = Need(
 _EVIDENCE = Need("codeblue_evidence_recipients", _EVERY, NARROWS, "of its evidence only hashes are kept", _PAGE)
 
 
-def _signals(topic: str) -> Need:
+def _signals(topic: str, kinds: tuple[str, ...] = _WORKLOADS) -> Need:
     without = "no criterion can fire, it runs with --because only"
-    return Need(f"codeblue_checks.signals[topic={topic}]", _WORKLOADS, NARROWS, without, _PAGE)
+    return Need(f"codeblue_checks.signals[topic={topic}]", kinds, NARROWS, without, _PAGE)
 
 
 #: By runbook and operation; one that is not here asks for nothing beyond what the model itself wants.
@@ -56,6 +56,21 @@ KUBERNETES_NEEDS: dict[str, tuple[Need, ...]] = {
     "authentication_system_down": _MADE_AGAIN,
     "security_breach_response": (_SECRETS, _MANAGEMENT, _EVIDENCE, _signals("intrusion")),
     "performance_degradation": (_signals("performance"),),
+    "hipaa_compliance_violation": (
+        Need("codeblue_phi", ("service",), NARROWS, "it counts as one that holds no patients' data", _PAGE),
+        Need(
+            "codeblue_kubernetes.ways_in",
+            ("service",),
+            NARROWS,
+            "nobody can tell a way in that is meant from one that is not",
+            _PAGE,
+            only_with="codeblue_phi",
+        ),
+    ),
+    "data_corruption_detected": (
+        Need("codeblue_kubernetes.database", ("database",), NARROWS, "damaged data are left to a person", _PAGE),
+        _signals("integrity", ("database",)),
+    ),
     "feature_switch": (_FEATURES,),
     "quarantine_service": (_MANAGEMENT,),
     "rotate_secrets": (_SECRETS,),

@@ -77,6 +77,7 @@ ENDPOINT_SLICES = Resource("discovery.k8s.io", "v1", "endpointslices")
 INGRESSES = Resource("networking.k8s.io", "v1", "ingresses")
 SECRETS = Resource("", "v1", "secrets")
 QUOTAS = Resource("", "v1", "resourcequotas")
+JOBS = Resource("batch", "v1", "jobs")
 CONFIG_MAPS = Resource("", "v1", "configmaps")
 AUTOSCALERS = Resource("autoscaling", "v2", "horizontalpodautoscalers")
 WORKLOAD_RESOURCES = {

@@ -132,6 +132,21 @@ _EXPOSURE_CLOSE = (
     *_on("ingresses.networking.k8s.io", "get", "patch", "delete"),
 )
 
+_JOBS = (*_on("jobs.batch", "get", "create", "patch"), *_on("pods", "list"))
+_WRITES_STOP = (
+    *_JOBS,
+    *_WAIT,
+    *_RECONCILERS,
+    *_on(_WORKLOADS, "get", "patch"),
+    *_on(_HISTORY, "list"),
+    *_on(_SCALERS, "list", optional=True),
+)
+_DATABASE_RESTORE = (
+    *_JOBS,
+    *_on(_WORKLOADS, "get"),
+    *_on("volumesnapshots.snapshot.storage.k8s.io", "list", "create", optional=True),
+)
+
 #: By the name of the action, without the collection. An action that is not here asks no cluster.
 RIGHTS: Mapping[str, tuple[Right, ...]] = {
     "diagnose": _LOOK,
@@ -139,6 +154,8 @@ RIGHTS: Mapping[str, tuple[Right, ...]] = {
     "collect_evidence": _EVIDENCE,
     "feature_switch": _FEATURES,
     "feature_ramp": _FEATURES,
+    "kubernetes_database_restore": _DATABASE_RESTORE,
+    "kubernetes_writes_stop": _WRITES_STOP,
     "kubernetes_exposure_close": _EXPOSURE_CLOSE,
     "kubernetes_exposure_prove": (*_EXPOSED, *_on(_SLICES, "list"), *_on("services", "get", "patch")),
     "kubernetes_exposure_record": (*_EXPOSED, *_EVIDENCE),

@@ -54,6 +54,23 @@ def read_process(values: TypedMapping) -> Process:
     return _HostReader(())._process(values)
 
 
+def read_integrity_rule(values: TypedMapping) -> IntegrityRule:
+    """Read one rule; what is wrong goes to the problems of the mapping."""
+    rule = IntegrityRule(
+        id=values.text("id"),
+        tables=values.texts("tables", required=True),
+        violations=values.optional_text("violations"),
+        minimum_rows=values.integer("minimum_rows", least=1) if "minimum_rows" in values else None,
+        constraints=values.boolean("constraints", default=False),
+        readable=values.boolean("readable", default=False),
+    )
+    given = (rule.violations is not None, rule.minimum_rows is not None, rule.constraints, rule.readable)
+    if sum(given) != 1:
+        values.problem("id", "needs exactly one of violations, minimum_rows, constraints, readable")
+    values.finish()
+    return rule
+
+
 class _HostReader:
     def __init__(self, inventory_names: Collection[str]) -> None:
         self._inventory_names = inventory_names
@@ -99,7 +116,7 @@ class _HostReader:
             replication_user=values.optional_text("replication_user"),
             write_paths=values.texts("write_paths", required=True, choices=WRITE_PATHS),
             members=members,
-            integrity=tuple(self._integrity_rule(item) for item in values.listed("integrity")),
+            integrity=tuple(read_integrity_rule(item) for item in values.listed("integrity")),
             migrations=read_migrations(tool, self._inventory_names) if tool is not None else None,
             archive_pruned_by=values.choice("archive_pruned_by", ARCHIVE_PRUNERS, default="others"),
         )
@@ -109,21 +126,6 @@ class _HostReader:
             values.problem("members", "must hold exactly one member with role: primary")
         values.finish()
         return database
-
-    def _integrity_rule(self, values: TypedMapping) -> IntegrityRule:
-        rule = IntegrityRule(
-            id=values.text("id"),
-            tables=values.texts("tables", required=True),
-            violations=values.optional_text("violations"),
-            minimum_rows=values.integer("minimum_rows", least=1) if "minimum_rows" in values else None,
-            constraints=values.boolean("constraints", default=False),
-            readable=values.boolean("readable", default=False),
-        )
-        given = (rule.violations is not None, rule.minimum_rows is not None, rule.constraints, rule.readable)
-        if sum(given) != 1:
-            values.problem("id", "needs exactly one of violations, minimum_rows, constraints, readable")
-        values.finish()
-        return rule
 
     def _member(self, outer: TypedMapping, machine: str, values: TypedMapping) -> Member:
         self._known_machine(outer, f"members.{machine}", machine)

@@ -10,6 +10,10 @@ from dataclasses import dataclass, field
 
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_features import Feature, read_feature
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_isolation import read_networks
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_kubernetes_database import (
+    ClusterDatabase,
+    read_database,
+)
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_kubernetes_secrets import (
     RotatedSecret,
     read_secrets,
@@ -52,6 +56,7 @@ class KubernetesPlatform:
     :param ways_in: objects that may lead to it from outside, as `Kind/name`; None when the inventory does not say.
     :param management: networks of operators, which may come in while the service is in quarantine.
     :param secrets: that can be rotated.
+    :param database: how Jobs work on the database that it is; None when it is none, or nobody is to.
     """
 
     namespace: str
@@ -64,6 +69,7 @@ class KubernetesPlatform:
     management: tuple[str, ...] = ()
     features: Mapping[str, Feature] = field(default_factory=dict)
     secrets: tuple[RotatedSecret, ...] = ()
+    database: ClusterDatabase | None = None
 
     def __str__(self) -> str:
         return f"{self.workload} in namespace {self.namespace}"
@@ -72,6 +78,7 @@ class KubernetesPlatform:
 def read_kubernetes(values: TypedMapping, inventory_names: Collection[str]) -> KubernetesPlatform:
     """Read `codeblue_kubernetes`; what is wrong goes to the problems of the mapping."""
     namespace = _checked(values, "namespace", values.text("namespace"), _LABEL)
+    database = values.optional_child("database")
     platform = KubernetesPlatform(
         namespace=namespace,
         workload=_workload(values),
@@ -83,6 +90,7 @@ def read_kubernetes(values: TypedMapping, inventory_names: Collection[str]) -> K
         management=read_networks(values, "management"),
         features={n: read_feature(item, n, inventory_names, namespace) for n, item in values.children("features")},
         secrets=read_secrets(values, "secrets"),
+        database=read_database(database) if database is not None else None,
     )
     values.finish()
     return platform

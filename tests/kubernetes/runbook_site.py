@@ -47,7 +47,7 @@ class RunbookSite(Account):
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=420,
             check=False,
         )
         lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
@@ -61,7 +61,7 @@ class RunbookSite(Account):
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=420,
             check=False,
         )
         lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]

@@ -7,6 +7,8 @@
 - `…:behind-NAME`: the process ends over and over when it was started while the Service NAME had no ready pod
 - anything else: it becomes ready at once
 
+Pods of the Jobs of a recovery end as `simulated_jobs` says.
+
 A pod that refers to a Secret or ConfigMap, or to a key of one, that is not there when it is seen first waits for it.
 
 Pods are real objects that real controllers made; only what a kubelet would write is written here.
@@ -23,6 +25,7 @@ from pathlib import Path
 import urllib3
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_access import ClusterAccess
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_look import wanted_references
+from simulated_jobs import as_message, contents_of, found_by, is_of_a_recovery, run_locally
 from simulated_kubelet import SimulatedKubelet
 
 NODE = "simulated-0"
@@ -45,6 +48,8 @@ class SimulatedNode:
         self._ended = threading.Event()
         self._addresses: dict[str, str] = {}
         self._watching: t.Any = None
+        #: For Jobs with an image of the tag `local`: where the real database of a test is.
+        self.local: dict[str, str] = {}
         self._tags: dict[tuple[str, str], str] = {}
         self._kubelet = SimulatedKubelet(directory, self._tag_of) if directory is not None else None
         self._thread = threading.Thread(target=self._run, name="simulated-node", daemon=True)
@@ -114,9 +119,53 @@ class SimulatedNode:
         if pod["metadata"].get("deletionTimestamp"):
             options = {"gracePeriodSeconds": 0, "preconditions": {"uid": pod["metadata"]["uid"]}}
             self._call("DELETE", place, options)
+        elif not (pod.get("status") or {}).get("containerStatuses") and is_of_a_recovery(pod):
+            self._work(pod, place)
         elif not (pod.get("status") or {}).get("containerStatuses"):
             body = {"metadata": {"uid": pod["metadata"]["uid"]}, "status": self._status(pod)}
             self._call("PATCH", f"{place}/status", body)
+
+    def _work(self, pod: dict[str, t.Any], place: str) -> None:
+        """Do what the Job of this pod does."""
+        tag, namespace = _tag(pod), pod["metadata"]["namespace"]
+        code, message = 0, ""
+        if self._lacks(pod):
+            self._call("PATCH", f"{place}/status", {"status": self._status(pod)})
+            return
+        name = str(pod["metadata"]["labels"]["job-name"])
+        if tag == "fails" or (tag.startswith("fails-") and f"-{tag[6:-2]}-" in name and name.endswith(tag[-2:])):
+            code, message = 1, as_message([{"failed": "it was made to fail"}])
+        elif tag == "local":
+            code, message = run_locally(pod, lambda name: self._secret(namespace, name), self.local)
+        elif tag != "hangs":
+            path = f"/api/v1/namespaces/{namespace}/configmaps/{contents_of(pod)}"
+            state = (self._call("GET", path).get("data") or {}).get("state", "clean")
+            lines, after = found_by(pod, state)
+            message = as_message(lines)
+            if after != state:
+                self._call("PATCH", path, {"data": {"state": after}})
+        ended = {"exitCode": code, "message": message, "startedAt": _now(), "finishedAt": _now()}
+        running = tag == "hangs"
+        container = pod["spec"]["containers"][0]
+        status = {
+            "phase": "Running" if running else "Failed" if code else "Succeeded",
+            "startTime": _now(),
+            "containerStatuses": [
+                {
+                    "name": container["name"],
+                    "image": container["image"],
+                    "imageID": "",
+                    "ready": False,
+                    "restartCount": 0,
+                    "state": {"running": {"startedAt": _now()}} if running else {"terminated": ended},
+                }
+            ],
+        }
+        self._call("PATCH", f"{place}/status", {"metadata": {"uid": pod["metadata"]["uid"]}, "status": status})
+
+    def _secret(self, namespace: str, name: str) -> dict[str, str]:
+        found = self._call("GET", f"/api/v1/namespaces/{namespace}/secrets/{name}")
+        return t.cast("dict[str, str]", found["data"])
 
     def _status(self, pod: dict[str, t.Any]) -> dict[str, t.Any]:
         tag = _tag(pod)

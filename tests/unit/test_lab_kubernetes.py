@@ -70,7 +70,7 @@ def test_its_inventory_is_one(tmp_path: Path) -> None:
         assert [check.type for check in service.checks.shallow] == ["workload"]
         topics = {check.topic for check in service.checks.signals}
         of_patients = {"exposure"} if service.phi is not None else set()
-        late = set() if service.name == "patient_db" else {"performance"}
+        late = {"integrity"} if service.name == "patient_db" else {"performance"}
         assert topics == {"intrusion"} | late | of_patients
         assert service.require_kubernetes().secrets, "a breach has something to rotate"
 

@@ -74,6 +74,7 @@ def cluster_faults() -> dict[str, ClusterFault]:
     from codeblue.lab.kubernetes.ai_faults import AI_FAULTS
     from codeblue.lab.kubernetes.breach_faults import BREACH_FAULTS
     from codeblue.lab.kubernetes.clinic_faults import CLINIC_FAULTS
+    from codeblue.lab.kubernetes.data_faults import DATA_FAULTS
     from codeblue.lab.kubernetes.database_faults import DATABASE_FAULTS
     from codeblue.lab.kubernetes.exposure_faults import EXPOSURE_FAULTS
     from codeblue.lab.kubernetes.object_faults import OBJECT_FAULTS
@@ -91,6 +92,7 @@ def cluster_faults() -> dict[str, ClusterFault]:
         *PERFORMANCE_FAULTS,
         *BREACH_FAULTS,
         *EXPOSURE_FAULTS,
+        *DATA_FAULTS,
     )
     return {fault.name: fault for fault in every}
 

@@ -35,6 +35,11 @@ _FEATURES: t.Mapping[str, dict[str, t.Any]] = {
 }
 
 
+# What the simulated Jobs of a recovery ask; an image of these tools is the site's affair.
+_RULES = [
+    {"id": "records_digests", "tables": ["records"], "violations": "SELECT count(*) FROM damaged_records"},
+    {"id": "records_there", "tables": ["records"], "minimum_rows": 100},
+]
 # Who is made up, in the form that the clinic gives its patients; nobody leads to records but the gateway.
 _PHI: t.Mapping[str, dict[str, t.Any]] = {
     "records": {
@@ -92,6 +97,8 @@ def _service(parts: ClusterParts, name: str, kind: str, tier: int, needs: list[s
         "replicas": workload.body["spec"]["replicas"],
         "secrets": _rotated(parts, workload),
     }
+    if name == "patient_db":
+        place["database"] = _database(parts)
     if name in _FEATURES:
         place["features"] = _FEATURES[name]
     for key, value in (("kubeconfig", parts.state.kubeconfig), ("context", parts.state.context)):
@@ -114,6 +121,18 @@ def _service(parts: ClusterParts, name: str, kind: str, tier: int, needs: list[s
             "signals": signal_checks(port, name),
             "thresholds": {"response": f"{LIMIT_SECONDS:g}s", "p95_floor": f"{LIMIT_SECONDS:g}s"},
         },
+    }
+
+
+def _database(parts: ClusterParts) -> dict[str, t.Any]:
+    return {
+        "engine": "postgresql",
+        "image": f"{parts.state.image}/database-tools:1.0.0",
+        "name": "clinic",
+        "credentials": {"secret": "patient-db-admin"},
+        "dumps": {"nfs_server": "backups.clinic.example", "nfs_path": "/dumps"},
+        "writers": ["deployment/records", "deployment/auth"],
+        "integrity": _RULES,
     }
 
 

@@ -13,6 +13,7 @@ import yaml
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_client import (
     AUTOSCALERS,
     CONFIG_MAPS,
+    JOBS,
     SECRETS,
     SERVICES,
     WORKLOAD_RESOURCES,
@@ -30,6 +31,7 @@ RESOURCES: Mapping[str, Resource] = {
     "Service": SERVICES,
     **WORKLOAD_RESOURCES,
     "HorizontalPodAutoscaler": AUTOSCALERS,
+    "Job": JOBS,
     "ResourceQuota": RESOURCE_QUOTAS,
     "NetworkPolicy": NETWORK_POLICIES,
     "Ingress": INGRESSES,

@@ -40,9 +40,11 @@ from codeblue.lab.kubernetes.parts import ClusterParts
 from codeblue.lab.kubernetes.proxy import ServiceProxy
 from codeblue.lab.kubernetes.signals import (
     ANSWER_TIME,
+    DATA_INTEGRITY,
     FOREIGN_PODS,
     LEAKED_SECRETS,
     SimulatedAnswers,
+    damaged_data,
     foreign_pods,
     leaked_secrets,
     secrets_of,
@@ -95,6 +97,8 @@ class Monitor:
             elif name == LEAKED_SECRETS:
                 names = secrets_of(workload.body)
                 said = leaked_secrets(workload, objects["secrets"], objects["config_maps"], names)
+            elif name == DATA_INTEGRITY:
+                said = damaged_data(service, objects["config_maps"])
             elif name == ANSWER_TIME:
                 wanted = int(workload.body["spec"]["replicas"])
                 said, late = "", self._answers.wait_seconds(service, wanted, objects["pods"], time.monotonic())

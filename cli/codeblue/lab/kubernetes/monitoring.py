@@ -14,7 +14,7 @@ from ansible_collections.codeblue.recovery.plugins.module_utils._errors import C
 
 from codeblue.lab.kubernetes.layout import KubernetesLayout
 from codeblue.lab.kubernetes.manifests import SERVICE_NAMES
-from codeblue.lab.kubernetes.signals import ANSWER_TIME, INTRUSION
+from codeblue.lab.kubernetes.signals import ANSWER_TIME, DATA_INTEGRITY, INTRUSION
 from codeblue.lab.kubernetes.state import KubernetesLabState
 from codeblue.lab.ports import choose_ports
 from codeblue.lab.processes import MARKER, end, processes_of
@@ -27,7 +27,8 @@ _ASK_SECONDS = 5.0
 # Normal are some milliseconds; so long that a busy machine is not taken for a slow service.
 LIMIT_SECONDS = 1.0
 # The database speaks no HTTP.
-_WITHOUT_HTTP = frozenset(("patient_db",))
+_DATABASE = "patient_db"
+_WITHOUT_HTTP = frozenset((_DATABASE,))
 
 
 def start_monitoring(layout: KubernetesLayout, state: KubernetesLabState) -> None:
@@ -86,6 +87,8 @@ def signal_checks(port: int, service: str) -> list[dict[str, t.Any]]:
         return {"id": name, "type": "http", "topic": topic, "url": url, "status": 200, "timeout": "10s"}
 
     checks = [of(name, "intrusion") for name in INTRUSION]
+    if service == _DATABASE:
+        checks.append(of(DATA_INTEGRITY, "integrity"))
     if service in SERVICE_NAMES and service not in _WITHOUT_HTTP:
         checks.append({**of(ANSWER_TIME, "performance"), "max_response": f"{LIMIT_SECONDS:g}s"})
     return checks

@@ -10,8 +10,9 @@ import json
 import typing as t
 from collections.abc import Mapping, Sequence
 
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_client import KubernetesClient
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_client import PODS, KubernetesClient
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_errors import Conflict, NotFound
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_jobs import RUN_LABEL
 
 from codeblue.lab.kubernetes.manifests import RESOURCES, Manifest, Object
 
@@ -75,6 +76,9 @@ def put_back(
         if key not in wanted:
             _remove(client, namespace, each)
             touched.append(key)
+    for pod in client.list_all(PODS, namespace, labels=RUN_LABEL):
+        # What Jobs leave behind.
+        _remove(client, namespace, {**pod, "kind": "Pod"})
     for manifest in manifests:
         there = objects.get(manifest.key)
         if there is None:
@@ -114,7 +118,9 @@ def _replace(client: KubernetesClient, namespace: str, manifest: Manifest, there
 
 def _remove(client: KubernetesClient, namespace: str, each: Object) -> None:
     try:
-        client.delete(RESOURCES[each["kind"]], each["metadata"]["name"], namespace, each["metadata"]["uid"])
+        client.delete(
+            {**RESOURCES, "Pod": PODS}[each["kind"]], each["metadata"]["name"], namespace, each["metadata"]["uid"]
+        )
     except (NotFound, Conflict):
         # It is gone, or another one has its name: that one is found by the proof.
         return

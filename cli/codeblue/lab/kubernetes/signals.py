@@ -18,6 +18,11 @@ from codeblue.lab.kubernetes.manifests import SERVICE_NAMES, Manifest, Object
 FOREIGN_PODS = "foreign_pods"
 LEAKED_SECRETS = "leaked_secrets"
 INTRUSION = (FOREIGN_PODS, LEAKED_SECRETS)
+#: Signal of damaged data, asked of the database.
+DATA_INTEGRITY = "data_integrity"
+#: At the end of the name of the ConfigMap that says, where pods are simulated, what state the data are in.
+CONTENTS = "-contents"
+CLEAN = "clean"
 #: How long people wait, asked of every service that speaks HTTP.
 ANSWER_TIME = "answer_time"
 #: An image of this tag answers late where pods are simulated.
@@ -65,6 +70,13 @@ def leaked_secrets(
                 if any(value in text for text in (each.get("data") or {}).values())
             }
     return "; ".join(sorted(found)[:3]) + (f", used by {workload.key}" if found else "")
+
+
+def damaged_data(service: str, config_maps: Sequence[Object]) -> str:
+    """What of the simulated data of a service is not clean."""
+    name = f"{SERVICE_NAMES[service]}{CONTENTS}"
+    states = [(each.get("data") or {}).get("state", CLEAN) for each in config_maps if each["metadata"]["name"] == name]
+    return next((f"its data are {state}" for state in states if state != CLEAN), "")
 
 
 class SimulatedAnswers:
