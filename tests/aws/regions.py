@@ -85,7 +85,7 @@ class Regions:
     def reset(self) -> None:
         """An empty account."""
         request = urllib.request.Request(f"{self.url}/moto-api/reset", method="POST")
-        urllib.request.urlopen(request, timeout=10).close()
+        urllib.request.urlopen(request, timeout=60).close()
         self.before = self.after = lambda _asked: None
         self.forget()
 
