@@ -237,6 +237,15 @@ def test_calls_can_be_throttled_refused_and_lost(lab: AwsLab) -> None:
     assert client(lab, "cloudwatch").list_metrics()["Metrics"]
 
 
+def test_an_intruder_whose_key_is_deleted_is_refused(lab: AwsLab) -> None:
+    key = lab.state.facts[f"key-{DEPLOY_USER}"]
+    lab.break_("deploy_key_leaked")
+    client(lab, "iam").delete_access_key(UserName=DEPLOY_USER, AccessKeyId=key)
+    until(lambda: not lab.parts.outside.not_clear("foreign_key_use", "records"))
+    foreign = [each for each in calls(lab, "unknown") if each["key"] == key]
+    assert not foreign[0]["error"] and foreign[-1]["error"] == "InvalidClientTokenId"
+
+
 def test_a_key_that_is_off_opens_nothing(lab: AwsLab) -> None:
     key = lab.state.facts[f"key-{DEPLOY_USER}"]
     assert client(lab, "s3", key=key).list_buckets()["Buckets"]

@@ -18,8 +18,11 @@ class Identities:
     """Looks at the key of each call."""
 
     def __init__(self) -> None:
+        from codeblue.lab.aws.server.behaviour import backend
+
         # A key that was known once and is gone is refused; one that never was is anybody's, as with moto alone.
-        self._seen: dict[str, str] = {}
+        users = backend("iam", _REGION).users.values()
+        self._known = {str(key.access_key_id) for user in users for key in user.access_keys}
 
     def refuse(self, operation: Operation, environ: t.Mapping[str, t.Any], _body: bytes) -> Answer | None:
         """The refusal of a call; None when it may pass."""
@@ -29,8 +32,8 @@ class Identities:
             return self._refuse_session(operation, environ)
         user, active = user_of(operation.key)
         if user:
-            self._seen[operation.key] = user
-        elif operation.key not in self._seen:
+            self._known.add(operation.key)
+        elif operation.key not in self._known:
             return None
         if active:
             return None

@@ -105,7 +105,7 @@ def serve(settings: Settings, listener: socket.socket, facts: dict[str, t.Any]) 
         over.set()
 
     control = ControlApplication(conditions, traffic, stop, settings.ports, facts, lambda: None, account)
-    simulation = Simulation(conditions, record, list(settings.regions))
+    simulation = Simulation(conditions, record, identities, list(settings.regions))
     simulation.start()
     _start(make_server("127.0.0.1", settings.control, control, True, request_handler=_Handler, fd=listener.fileno()))
     _start(_bound(settings.edge, traffic))

@@ -33,8 +33,11 @@ _INTRUDER_CALLS = (
 class Simulation(threading.Thread):
     """The thread that does it, ten times a second."""
 
-    def __init__(self, conditions: Conditions, record: CallRecord, regions: t.Sequence[str]) -> None:
+    def __init__(
+        self, conditions: Conditions, record: CallRecord, identities: Identities, regions: t.Sequence[str]
+    ) -> None:
         super().__init__(name="simulation", daemon=True)
+        self._identities = identities
         self._conditions = conditions
         self._record = record
         self._regions = regions
@@ -68,7 +71,7 @@ class Simulation(threading.Thread):
         self._intrusions += 1
         operation = Operation(service, action, "us-east-1", self._conditions.intruder_key)
         with self._conditions.world:
-            refused = Identities().refuse(operation, {}, b"")
+            refused = self._identities.refuse(operation, {}, b"")
         status, error = (200, "") if refused is None else (refused[0], "InvalidClientTokenId")
         digest = f"intruder-{self._intrusions}"
         self._record.add(Call(time.time(), 0.0, operation, status, error, _INTRUDER_AGENT, INTRUDER_ADDRESS, digest))
