@@ -25,6 +25,25 @@ class KeyLeaked(AwsFault):
 
 
 @dataclass(frozen=True)
+class KeyMade(AwsFault):
+    """Somebody has made a second access key for the user of the deployments, and uses that one."""
+
+    def damage(self, parts: AwsParts) -> None:
+        made = parts.client("iam", PRIMARY).create_access_key(UserName=DEPLOY_USER)["AccessKey"]
+        parts.control.do("intruder", key=made["AccessKeyId"])
+
+
+@dataclass(frozen=True)
+class BucketListed(AwsFault):
+    """A bucket with reports about patients gets a list of rights by which everybody reads it."""
+
+    def damage(self, parts: AwsParts) -> None:
+        s3 = parts.client("s3", PRIMARY)
+        s3.delete_public_access_block(Bucket=REPORTS)
+        s3.put_bucket_acl(Bucket=REPORTS, ACL="public-read")
+
+
+@dataclass(frozen=True)
 class BucketPublic(AwsFault):
     """A bucket with reports about patients is opened to everybody."""
 
@@ -67,6 +86,22 @@ BREACH_FAULTS: tuple[AwsFault, ...] = (
         BREACH,
         _SECONDS,
         signals=(FOREIGN_KEY_USE,),
+    ),
+    KeyMade(
+        "deploy_key_made",
+        "a second access key of deploy-bot, which nobody of the clinic made, is used from a foreign network",
+        ("records",),
+        BREACH,
+        _SECONDS,
+        signals=(FOREIGN_KEY_USE,),
+    ),
+    BucketListed(
+        "reports_bucket_listed",
+        "the bucket with reports about patients can be read by everybody, by its list of rights",
+        ("records",),
+        EXPOSURE,
+        _SECONDS,
+        signals=(PUBLIC_BUCKET,),
     ),
     BucketPublic(
         "reports_bucket_public",

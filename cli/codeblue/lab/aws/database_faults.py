@@ -99,6 +99,17 @@ class Damaged(AwsFault):
         parts.control.do("database", region=PRIMARY, name=DATABASE[PRIMARY], damaged=True)
 
 
+@dataclass(frozen=True)
+class DamagedAndKept(Damaged):
+    """The same, and a snapshot is taken after it: the newest one holds the damage."""
+
+    def damage(self, parts: AwsParts) -> None:
+        super().damage(parts)
+        parts.client("rds", PRIMARY).create_db_snapshot(
+            DBSnapshotIdentifier=f"{DATABASE[PRIMARY]}-after", DBInstanceIdentifier=DATABASE[PRIMARY]
+        )
+
+
 DATABASE_FAULTS: tuple[AwsFault, ...] = (
     Stopped("patient_db_stopped", "the primary instance of patient_db is stopped", _DATABASE, RUNBOOK, _SECONDS),
     Failed(
@@ -132,6 +143,14 @@ DATABASE_FAULTS: tuple[AwsFault, ...] = (
     Damaged(
         "records_damaged",
         "rows of patient_db are overwritten; a check of their digests sees it",
+        _DATABASE,
+        CORRUPTION,
+        _SECONDS,
+        signals=(DAMAGED_DATA,),
+    ),
+    DamagedAndKept(
+        "records_damaged_and_kept",
+        "rows of patient_db are overwritten, and the newest snapshot is of after that",
         _DATABASE,
         CORRUPTION,
         _SECONDS,
