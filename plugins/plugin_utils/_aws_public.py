@@ -162,6 +162,11 @@ class PublicThings:
         found = self._account.ask("s3", "list_objects_v2", about=bucket, Bucket=bucket, MaxKeys=1)
         return next((str(each["Key"]) for each in found.get("Contents") or ()), None)
 
+    def count(self, bucket: str, most: int) -> int:
+        """How many objects are in it, as far as it is counted."""
+        found = self._account.ask("s3", "list_objects_v2", about=bucket, Bucket=bucket, MaxKeys=most)
+        return int(found.get("KeyCount") or 0)
+
     def _maybe(self, operation: str, bucket: str) -> dict[str, t.Any]:
         """What there may be none of."""
         try:
@@ -178,7 +183,17 @@ class PublicThings:
         volumes = self._account.ask_all(
             "ec2", "describe_snapshots", "Snapshots", about="shared", OwnerIds=["self"], RestorableByUserIds=[_ALL]
         )
-        found = [SharedSnapshot(VOLUME, str(each["SnapshotId"])) for each in volumes]
+        names = [str(each["SnapshotId"]) for each in volumes][:_MOST_SNAPSHOTS]
+
+        # What is done about a snapshot follows from its own permissions, not from a list.
+        def is_shared(name: str) -> bool:
+            found = self._account.ask(
+                "ec2", "describe_snapshot_attribute", about=name, SnapshotId=name, Attribute="createVolumePermission"
+            )
+            return any(each.get("Group") == _ALL for each in found.get("CreateVolumePermissions") or ())
+
+        shared = self._account.side_by_side(names, is_shared)
+        found = [SharedSnapshot(VOLUME, name) for name, each in zip(names, shared, strict=True) if each]
         return found + self._shared_databases() + self._shared_clusters()
 
     def _shared_databases(self) -> list[SharedSnapshot]:

@@ -28,6 +28,8 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._runbook_diagnos
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._store_models import format_time
 
 if t.TYPE_CHECKING:
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_client import AwsAccount
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_inquiry import AwsSeen
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes import ServiceFindings
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_inquiry import WorkloadSeen
 
@@ -144,6 +146,30 @@ class ExposureDiagnosis:
         )
         detected_at = _moment(seen.detection.first_failed_at)
         return cluster.judge_exposure(service, looked, cluster.look(service), reported, detected_at)
+
+    def look_at_aws(self, account: AwsAccount, services: Mapping[str, Service]) -> Mapping[str, t.Any]:
+        """What it looks at beside the parts; see `_aws_inquiry.LooksAtAws`."""
+        from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_aws_exposure import look_for_exposure
+
+        return look_for_exposure(account, services)
+
+    def decide_aws(self, seen: Seen, looked: AwsSeen, _judged: Callable[[], dict[str, t.Any]]) -> dict[str, t.Any]:
+        """See `_diagnosis_aws.AwsDiagnosis`."""
+        from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_inquiry import RUNBOOK
+        from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_aws_exposure import (
+            ExposureLook,
+            judge_exposure,
+        )
+
+        service = seen.service
+        reported = any(
+            not each.ok and each.topic == "exposure" and each.target == service.name for each in seen.detection.results
+        )
+        if service.phi is None and (reported or service.require_aws().security.private_buckets):
+            return _inconclusive(["nothing is said about patients' data of this service"], "add codeblue_phi")
+        silent = looked.silent.get(RUNBOOK)
+        look = looked.looks.get(RUNBOOK) or ExposureLook({}, {}, None, (silent,) if silent else ())
+        return judge_exposure(look, reported, _moment(seen.detection.first_failed_at))
 
 
 def scan_call(

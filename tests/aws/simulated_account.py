@@ -64,12 +64,14 @@ class SimulatedAccount:
     def __enter__(self) -> SimulatedAccount:
         # A service of one task has it at once.
         os.environ["MOTO_ECS_SERVICE_RUNNING"] = "1"
+        # Its own images and their snapshots take a minute on a busy machine.
+        os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
         self._thread.start()
         self.reset()
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        del os.environ["MOTO_ECS_SERVICE_RUNNING"]
+        del os.environ["MOTO_ECS_SERVICE_RUNNING"], os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"]
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

@@ -11,12 +11,14 @@ from codeblue.lab.aws.blueprint import (
     DATABASE,
     DATABASE_PARAMETER,
     DATABASE_SECRET,
+    DEPLOY_USER,
     FRONTEND,
     GLOBAL_CLUSTER,
     PRIMARY,
     PROFILE,
     RECOVERY_USER,
     REGIONS,
+    REPORTS,
     SERVICES,
     STANDBY,
     WEB_NAME,
@@ -89,9 +91,9 @@ def inventory(parts: AwsParts) -> dict[str, t.Any]:
         "codeblue_gateways": {"gateway": _gateway(parts)},
         "codeblue_auth_services": {"auth": _ecs(parts, "auth", "auth", 1, ["patient_db"])},
         "codeblue_application_services": {
-            "records": _ecs(parts, "records", "service", 2, ["patient_db", "auth"]),
-            "frontend": _frontend(parts),
+            "records": _records(parts),
         },
+        "codeblue_storages": {"frontend": _frontend(parts)},
         "codeblue_ai_services": {"ai": _ecs(parts, "ai", "ai", 3, [])},
     }
     children = {group: {"hosts": hosts} for group, hosts in groups.items()}
@@ -177,6 +179,23 @@ def _ecs(parts: AwsParts, name: str, kind: str, tier: int, needs: list[str]) -> 
         "logs": {"groups": [service.log_group]},
     }
     return _service(parts, name, kind, tier, needs, "15m", place)
+
+
+def _records(parts: AwsParts) -> dict[str, t.Any]:
+    """The service with patients' data: what a breach of it is contained by, and whose duty it is."""
+    found = _ecs(parts, "records", "service", 2, ["patient_db", "auth"])
+    found["codeblue_aws"] |= {
+        # Everybody but an intruder is on this machine.
+        "identities": {"users": [DEPLOY_USER], "known_networks": ["127.0.0.0/8"]},
+        "private_buckets": [REPORTS],
+    }
+    found["codeblue_phi"] = {
+        "organisation": "Example Clinic",
+        "contact": {"telephone": "the number in the lab's handbook", "email": "privacy@clinic.invalid"},
+        "state": "NY",
+        "time_zone": "America/New_York",
+    }
+    return found
 
 
 def _patient_db(parts: AwsParts) -> dict[str, t.Any]:

@@ -200,7 +200,9 @@ class AwsLab:
             "fronts": {region: ports[f"front-{region}"] for region in REGIONS},
             "calls": str(self.layout.calls),
         }
-        environment = {**os.environ, MARKER: str(self.layout.root)}
+        # Without the images that moto knows: their snapshots would be made at the first question for any.
+        images = {"MOTO_EC2_LOAD_DEFAULT_AMIS": "false"}
+        environment = {**os.environ, **images, MARKER: str(self.layout.root)}
         with self.layout.server_log.open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "codeblue.lab.aws.server"],
