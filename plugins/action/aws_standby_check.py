@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import typing as t
 
@@ -14,7 +15,6 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_aws_traff
 
 try:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_standby import (
-        UNFIT,
         destination,
         look_at_standby,
     )
@@ -35,16 +35,19 @@ class ActionModule(AwsStepAction):
     MISSING_IMPORT = _MISSING
     ARGUMENTS: t.ClassVar[dict[str, t.Any]] = {
         "side": {"type": "str", "choices": [STANDBY, PRIMARY], "default": STANDBY},
+        "other_region": {"type": "str", "choices": ["compare", "leave"], "default": "compare"},
         "when_unfit": {"type": "str", "choices": ["refuse", "report"], "default": "refuse"},
         "accept": {"type": "list", "elements": "str", "default": []},
     }
 
     def act(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
-        service = self.service()
+        service, self._accept = self.service(), arguments["accept"]
         self.connect(service, _LOOK_SECONDS)
         to = destination(self._place, arguments["side"])
         if to is None:
             raise BadInput(f"{self.target}: codeblue_aws.standby_region is missing", "name the region it can run in")
+        if arguments["other_region"] == "leave":
+            to = dataclasses.replace(to, other=None)
         # Looked at whenever it is asked for: what an earlier attempt saw is out of date when a run is taken up again.
         now = datetime.datetime.now(datetime.UTC)
         looked = look_at_standby(self._account, self._place, to, service.objectives.rpo, now)
@@ -56,7 +59,8 @@ class ActionModule(AwsStepAction):
             run.store.record(run.run_id, "note", {"target": run.target, "text": text[:1000]})
         said = "; ".join(reasons[:_SHOWN]) + (f" and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else "")
         if reasons and arguments["when_unfit"] == "refuse":
-            self._refuse_unless_accepted(f"{where} is not fit, nothing was changed: {said}", arguments["accept"])
+            wanted = {each.acceptance for each in looked if not each.fit}
+            self._refuse_unless_accepted(wanted, f"{where} is not fit, nothing was changed: {said}")
         summary = f"{where} is fit ({len(looked)} looks)"
         if reasons:
             summary = f"{where} is not fit: {said}"
@@ -71,6 +75,8 @@ class ActionModule(AwsStepAction):
             "codeblue": {"summary": summary},
         }
 
-    def _refuse_unless_accepted(self, message: str, given: list[str]) -> None:
-        if UNFIT not in accepted(None if self.check_mode else self.open_run(), given):
-            raise Refused(message, f"mend it, or accept it with --accept {UNFIT}")
+    def _refuse_unless_accepted(self, wanted: set[str], message: str) -> None:
+        missing = wanted - accepted(None if self.check_mode else self.open_run(), self._accept)
+        if missing:
+            options = " ".join(f"--accept {each}" for each in sorted(missing))
+            raise Refused(message, f"mend it, or accept it with {options}")

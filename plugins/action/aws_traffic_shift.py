@@ -31,9 +31,9 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._step_action imp
 
 try:
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_dns_traffic import DnsTraffic
+    from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_fitness import UNFIT
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_load_balancer import LoadBalancerTraffic
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_sides import SideChecks
-    from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_standby import UNFIT
     from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_traffic import (
         Moved,
         Shared,
@@ -157,10 +157,12 @@ class ActionModule(AwsStepAction):
             return pace == "at_once", "as was asked for"
         if not self._dns or self._place.dns is None:
             return False, "step by step"
-        other = SideChecks(service, self._place.dns, PRIMARY if self._to == STANDBY else STANDBY)
-        complaint = other.complaint()
+        side = PRIMARY if self._to == STANDBY else STANDBY
+        other = SideChecks(service, self._place.dns, side)
+        complaint = self._way.complaint(side) or other.complaint()
         if not complaint:
-            return False, "the other side answers" if other.known else "nothing tells whether the other side answers"
+            known = other.known or self._place.dns.side(side).health_check is not None
+            return False, "the other side answers" if known else "nothing tells whether the other side answers"
         return True, f"at once, {complaint}"
 
     def _refuse_unfit(self) -> None:

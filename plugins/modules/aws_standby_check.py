@@ -16,13 +16,19 @@ description:
     version (never their values), certificates, quotas, target groups, functions, and the copy of the bucket.
   - The other region is asked only to compare, for some seconds. When it gives no answer that is said, and stops
     nothing.
-  - Refuses, with exit code 3, when something is not fit and V(unfit_standby) was not accepted. Changes nothing.
+  - Refuses, with exit code 3, when something is not fit and V(unfit_standby) was not accepted, or V(data_loss) for a
+    replica that is behind by more than the RPO. Changes nothing.
 options:
   side:
     description: The side that traffic is to move to.
     type: str
     choices: [standby, primary]
     default: standby
+  other_region:
+    description: Whether the region that is left is asked to compare, or left alone, as one that is known to be gone.
+    type: str
+    choices: [compare, leave]
+    default: compare
   when_unfit:
     description: Whether the task refuses when something is not fit, or only tells it.
     type: str
@@ -101,6 +107,7 @@ def main() -> None:
     run_action_only_module(
         {
             "side": {"type": "str", "choices": ["standby", "primary"], "default": "standby"},
+            "other_region": {"type": "str", "choices": ["compare", "leave"], "default": "compare"},
             "when_unfit": {"type": "str", "choices": ["refuse", "report"], "default": "refuse"},
             "accept": {"type": "list", "elements": "str", "default": []},
         }

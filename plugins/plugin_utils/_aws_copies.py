@@ -30,11 +30,11 @@ def copied_objects(
     :param rpo: seconds; what is younger may be missing.
     """
     copy = bucket.copy
-    if copy is None or to.other is None:
+    if copy is None:
         return []
     what = f"copy {copy.name} of {bucket}"
     found = []
-    rules = _rules(account, bucket, to.other)
+    rules = _rules(account, bucket, to.other) if to.other is not None else None
     if rules is not None and not any(_leads_to(each, copy.name) for each in rules):
         found.append(unfit(what, "is not made: no rule of replication is switched on for it"))
     for prefix in copy.critical or ("",):
@@ -71,10 +71,13 @@ def _compared(
     if not here:
         return unfit(what, "is empty")
     newest = max(each["LastModified"] for each in here.values())
+    own = f"has {len(here)} objects, the newest of {newest:%Y-%m-%d %H:%M}"
+    if to.other is None:
+        return fit(what, own)
     try:
-        there, _all = _keys(account, bucket.name, prefix, t.cast(str, to.other), _OTHER_SECONDS)
+        there, _all = _keys(account, bucket.name, prefix, to.other, _OTHER_SECONDS)
     except AwsUnavailable:
-        return fit(what, f"has {len(here)} objects, the newest of {newest:%Y-%m-%d %H:%M}; {to.other} gave no answer")
+        return fit(what, f"{own}; {to.other} gave no answer")
     due = now - datetime.timedelta(seconds=rpo)
     missing = [
         key

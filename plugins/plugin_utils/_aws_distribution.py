@@ -68,7 +68,7 @@ class CdnDistribution:
 
     def look(self) -> tuple[dict[str, t.Any], str]:
         """The whole configuration, and the tag by which it can be changed."""
-        answer = self._ask("get_distribution_config", Id=self._distribution.id)
+        answer = self._ask_cloudfront("get_distribution_config", Id=self._distribution.id)
         return answer["DistributionConfig"], str(answer["ETag"])
 
     def switch(self, origin: str, other: str) -> Switched:
@@ -89,7 +89,9 @@ class CdnDistribution:
                 # With an answer that was lost on the way, it was this very call that did it.
                 return Switched(time.time() if sent else None, before, after)
             try:
-                self._ask("update_distribution", Id=self._distribution.id, IfMatch=tag, DistributionConfig=wanted)
+                self._ask_cloudfront(
+                    "update_distribution", Id=self._distribution.id, IfMatch=tag, DistributionConfig=wanted
+                )
                 return Switched(time.time(), before, after)
             except AwsError as error:
                 # The whole configuration is sent; with another tag it would undo what somebody else has done.
@@ -106,7 +108,7 @@ class CdnDistribution:
         """
         return self._until(
             _DEPLOYED,
-            lambda: str(self._ask("get_distribution", Id=self._distribution.id)["Distribution"]["Status"]),
+            lambda: str(self._ask_cloudfront("get_distribution", Id=self._distribution.id)["Distribution"]["Status"]),
             seconds,
             renew,
             f"{self.what} is not everywhere",
@@ -119,7 +121,7 @@ class CdnDistribution:
         :returns: its id, and the Unix time at which it was accepted.
         """
         paths: Sequence[str] = self._distribution.paths
-        answer = self._ask(
+        answer = self._ask_cloudfront(
             "create_invalidation",
             DistributionId=self._distribution.id,
             InvalidationBatch={
@@ -137,7 +139,7 @@ class CdnDistribution:
         """
 
         def status() -> str:
-            answer = self._ask("get_invalidation", DistributionId=self._distribution.id, Id=invalidation)
+            answer = self._ask_cloudfront("get_invalidation", DistributionId=self._distribution.id, Id=invalidation)
             return str(answer["Invalidation"]["Status"])
 
         return self._until(
@@ -159,7 +161,7 @@ class CdnDistribution:
             time.sleep(min(pause, left))
             pause = min(pause * 1.5, _PAUSE)
 
-    def _ask(self, operation: str, **parameters: t.Any) -> dict[str, t.Any]:
+    def _ask_cloudfront(self, operation: str, **parameters: t.Any) -> dict[str, t.Any]:
         return self._account.ask("cloudfront", operation, self._region, self.what, **parameters)
 
 

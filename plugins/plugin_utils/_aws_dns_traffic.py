@@ -58,7 +58,7 @@ class DnsTraffic:
 
         :raises BadInput: it does not.
         """
-        zone = self._ask("get_hosted_zone", Id=self._route.zone)["HostedZone"]
+        zone = self._ask_route53("get_hosted_zone", Id=self._route.zone)["HostedZone"]
         name = str(zone["Name"]).rstrip(".")
         if self._route.name != name and not self._route.name.endswith(f".{name}"):
             raise BadInput(f"{self._route} is not in zone {self._route.zone}, which is {name}", "codeblue_aws.dns.zone")
@@ -95,7 +95,9 @@ class DnsTraffic:
             return Moved(None)
         changes = batch(now.sets, after, comment)
         try:
-            answer = self._ask("change_resource_record_sets", HostedZoneId=self._route.zone, ChangeBatch=changes)
+            answer = self._ask_route53(
+                "change_resource_record_sets", HostedZoneId=self._route.zone, ChangeBatch=changes
+            )
         except AwsError as error:
             # An answer that was lost, and the same batch once more: what it deletes is gone.
             if error.code != "InvalidChangeBatch":
@@ -117,7 +119,7 @@ class DnsTraffic:
             return "it is not known since when all name servers have it"
         ends, pause = time.monotonic() + seconds, _FIRST_PAUSE
         while True:
-            status = self._ask("get_change", Id=ticket)["ChangeInfo"]["Status"]
+            status = self._ask_route53("get_change", Id=ticket)["ChangeInfo"]["Status"]
             if status == _INSYNC:
                 return "all name servers have it"
             if time.monotonic() >= ends:
@@ -134,7 +136,7 @@ class DnsTraffic:
         check = self._route.side(side).health_check
         if check is None:
             return ""
-        seen = self._ask("get_health_check_status", HealthCheckId=check).get("HealthCheckObservations") or []
+        seen = self._ask_route53("get_health_check_status", HealthCheckId=check).get("HealthCheckObservations") or []
         failing = [each for each in seen if not _succeeds(each)]
         # Route 53 counts a side as well while more than 18 % of its checkers say so.
         if seen and len(failing) >= len(seen) * (1 - 0.18):
@@ -158,7 +160,9 @@ class DnsTraffic:
         found: list[RecordSet] = []
         onward: dict[str, t.Any] = {"StartRecordName": self._route.name}
         for _page in range(_MOST_PAGES):
-            answer = self._ask("list_resource_record_sets", HostedZoneId=self._route.zone, MaxItems="100", **onward)
+            answer = self._ask_route53(
+                "list_resource_record_sets", HostedZoneId=self._route.zone, MaxItems="100", **onward
+            )
             found += answer["ResourceRecordSets"]
             names = {str(each["Name"]) for each in answer["ResourceRecordSets"]}
             if not answer.get("IsTruncated") or answer.get("NextRecordName") not in names:
@@ -168,7 +172,7 @@ class DnsTraffic:
             onward = {start: answer[key] for key, start in given.items() if answer.get(key)}
         return found
 
-    def _ask(self, operation: str, **parameters: t.Any) -> dict[str, t.Any]:
+    def _ask_route53(self, operation: str, **parameters: t.Any) -> dict[str, t.Any]:
         return self._account.ask("route53", operation, self._region, self._route.name, **parameters)
 
     def _changed(self, now: NameRecords, side: str) -> Refused:

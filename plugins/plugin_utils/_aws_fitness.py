@@ -6,6 +6,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: The acceptance that a person must give before traffic moves to what is not fit for it.
+UNFIT = "unfit_standby"
+
 
 @dataclass(frozen=True)
 class Fitness:
@@ -13,11 +16,13 @@ class Fitness:
 
     :param what: for people.
     :param said: how it is, or why it is not fit.
+    :param acceptance: by which a person takes it as it is.
     """
 
     what: str
     fit: bool
     said: str
+    acceptance: str = UNFIT
 
     def __str__(self) -> str:
         return f"{self.what} {self.said}"
@@ -32,6 +37,6 @@ def fit(what: str, said: str) -> Fitness:
     return Fitness(what, True, said)
 
 
-def unfit(what: str, said: str) -> Fitness:
+def unfit(what: str, said: str, acceptance: str = UNFIT) -> Fitness:
     """It is not."""
-    return Fitness(what, False, said)
+    return Fitness(what, False, said, acceptance)

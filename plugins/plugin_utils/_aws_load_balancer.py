@@ -39,9 +39,9 @@ class LoadBalancerTraffic:
     def look(self) -> ForwardedShares:
         """The actions as they are; see `TrafficWay.look`."""
         if self._balancer.rule is not None:
-            found = self._ask("describe_rules", RuleArns=[self._balancer.rule])["Rules"][0]["Actions"]
+            found = self._ask_forwarding("describe_rules", RuleArns=[self._balancer.rule])["Rules"][0]["Actions"]
         else:
-            found = self._ask("describe_listeners", ListenerArns=[self._balancer.listener])["Listeners"][0][
+            found = self._ask_forwarding("describe_listeners", ListenerArns=[self._balancer.listener])["Listeners"][0][
                 "DefaultActions"
             ]
         return ForwardedShares(self.what, tuple(found), self._balancer.target_groups)
@@ -97,12 +97,12 @@ class LoadBalancerTraffic:
 
     def _change(self, actions: list[dict[str, t.Any]]) -> Moved:
         if self._balancer.rule is not None:
-            self._ask("modify_rule", RuleArn=self._balancer.rule, Actions=actions)
+            self._ask_forwarding("modify_rule", RuleArn=self._balancer.rule, Actions=actions)
         else:
-            self._ask("modify_listener", ListenerArn=self._balancer.listener, DefaultActions=actions)
+            self._ask_forwarding("modify_listener", ListenerArn=self._balancer.listener, DefaultActions=actions)
         return Moved(time.time())
 
-    def _ask(self, operation: str, **parameters: t.Any) -> dict[str, t.Any]:
+    def _ask_forwarding(self, operation: str, **parameters: t.Any) -> dict[str, t.Any]:
         region = region_of_arn(self._balancer.listener)
         return self._account.ask("elbv2", operation, region, self.what, **parameters)
 

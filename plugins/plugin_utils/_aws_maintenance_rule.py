@@ -54,7 +54,7 @@ class MaintenanceRule:
         if self._own(rules) is not None:
             return Moved(None)
         response = self._balancer.maintenance
-        self._ask(
+        self._ask_rules(
             "create_rule",
             ListenerArn=self._balancer.listener,
             Conditions=self._conditions(rules),
@@ -78,7 +78,7 @@ class MaintenanceRule:
         own = self.look()
         if own is None:
             return Moved(None)
-        self._ask("delete_rule", RuleArn=own)
+        self._ask_rules("delete_rule", RuleArn=own)
         return Moved(time.time())
 
     def _own(self, rules: list[Rule]) -> str | None:
@@ -87,7 +87,7 @@ class MaintenanceRule:
         if found is None:
             return None
         arn = str(found["RuleArn"])
-        tags = self._ask("describe_tags", ResourceArns=[arn]).get("TagDescriptions") or ()
+        tags = self._ask_rules("describe_tags", ResourceArns=[arn]).get("TagDescriptions") or ()
         if any(each["Key"] == TAG for one in tags for each in one.get("Tags") or ()):
             return arn
         raise Refused(
@@ -122,7 +122,7 @@ class MaintenanceRule:
             "elbv2", "describe_rules", "Rules", region, self.what, ListenerArn=self._balancer.listener
         )
 
-    def _ask(self, operation: str, **parameters: t.Any) -> dict[str, t.Any]:
+    def _ask_rules(self, operation: str, **parameters: t.Any) -> dict[str, t.Any]:
         return self._account.ask("elbv2", operation, region_of_arn(self._balancer.listener), self.what, **parameters)
 
 

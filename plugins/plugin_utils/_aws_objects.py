@@ -58,7 +58,7 @@ class BucketHistory:
 
         :raises BadInput: it does not.
         """
-        if self._ask("get_bucket_versioning").get("Status") not in ("Enabled", "Suspended"):
+        if self._ask_versions("get_bucket_versioning").get("Status") not in ("Enabled", "Suspended"):
             raise BadInput(f"{self.what} keeps no versions", "there is nothing to go back to; restore from a copy")
 
     def differences(
@@ -74,7 +74,7 @@ class BucketHistory:
         pending: tuple[list[t.Any], list[t.Any]] = ([], [])
         onward: dict[str, t.Any] = {}
         for _page in range(_MOST_PAGES):
-            answer = self._ask("list_object_versions", Prefix=prefix, **onward)
+            answer = self._ask_versions("list_object_versions", Prefix=prefix, **onward)
             versions = [*pending[0], *(answer.get("Versions") or ())]
             markers = [*pending[1], *(answer.get("DeleteMarkers") or ())]
             last = max((str(each["Key"]) for each in (*versions, *markers)), default="")
@@ -143,7 +143,7 @@ class BucketHistory:
     def _bring_back(self, each: Restoration) -> str:
         if each.version is None:
             # Without a version this puts a marker on top; what was there stays.
-            self._ask("delete_object", Key=each.key)
+            self._ask_versions("delete_object", Key=each.key)
             return "removed"
         if self.same_content(each):
             return "already"
@@ -151,25 +151,29 @@ class BucketHistory:
         if int(each.version["Size"]) > LARGEST_COPY:
             self._copy_in_parts(each, source)
         else:
-            self._ask("copy_object", Key=each.key, CopySource=source, MetadataDirective="COPY", TaggingDirective="COPY")
+            self._ask_versions(
+                "copy_object", Key=each.key, CopySource=source, MetadataDirective="COPY", TaggingDirective="COPY"
+            )
         return "copied"
 
     def _checksums(self, key: str, version: t.Mapping[str, t.Any]) -> dict[str, str]:
-        head = self._ask("head_object", Key=key, VersionId=version["VersionId"], ChecksumMode="ENABLED")
+        head = self._ask_versions("head_object", Key=key, VersionId=version["VersionId"], ChecksumMode="ENABLED")
         return {name: str(head[name]) for name in _CHECKSUMS if head.get(name)}
 
     def _copy_in_parts(self, each: Restoration, source: dict[str, str]) -> None:
         size = int(t.cast("dict[str, t.Any]", each.version)["Size"])
-        head = self._ask("head_object", Key=each.key, VersionId=source["VersionId"])
+        head = self._ask_versions("head_object", Key=each.key, VersionId=source["VersionId"])
         kept = ("ContentType", "CacheControl", "ContentDisposition", "ContentEncoding", "ContentLanguage", "Metadata")
         # No checksum of parts can be the one of the whole; without one S3 makes its own.
-        upload = self._ask("create_multipart_upload", Key=each.key, **{k: head[k] for k in kept if head.get(k)})
+        upload = self._ask_versions(
+            "create_multipart_upload", Key=each.key, **{k: head[k] for k in kept if head.get(k)}
+        )
         identity = str(upload["UploadId"])
         try:
             parts = []
             for number, first in enumerate(range(0, size, _PART), 1):
                 span = f"bytes={first}-{min(first + _PART, size) - 1}"
-                answer = self._ask(
+                answer = self._ask_versions(
                     "upload_part_copy",
                     Key=each.key,
                     UploadId=identity,
@@ -178,11 +182,13 @@ class BucketHistory:
                     CopySourceRange=span,
                 )
                 parts.append({"PartNumber": number, "ETag": answer["CopyPartResult"]["ETag"]})
-            self._ask("complete_multipart_upload", Key=each.key, UploadId=identity, MultipartUpload={"Parts": parts})
+            self._ask_versions(
+                "complete_multipart_upload", Key=each.key, UploadId=identity, MultipartUpload={"Parts": parts}
+            )
         except CodeblueError:
             # Parts that are left behind cost money and are seen by nobody.
-            self._ask("abort_multipart_upload", Key=each.key, UploadId=identity)
+            self._ask_versions("abort_multipart_upload", Key=each.key, UploadId=identity)
             raise
 
-    def _ask(self, operation: str, **parameters: t.Any) -> dict[str, t.Any]:
+    def _ask_versions(self, operation: str, **parameters: t.Any) -> dict[str, t.Any]:
         return self._account.ask("s3", operation, self._region, self.what, Bucket=self._bucket, **parameters)

@@ -72,7 +72,7 @@ class MaintenancePage:
         seen = self.look()
         if seen.maintenance:
             return Moved(None)
-        if self._ask("get_bucket_versioning", Bucket=self._bucket).get("Status") != "Enabled":
+        if self._ask_page("get_bucket_versioning", Bucket=self._bucket).get("Status") != "Enabled":
             raise BadInput(
                 f"{self.what}: the bucket keeps no versions, the page would be lost", "switch versioning on for it"
             )
@@ -80,7 +80,7 @@ class MaintenancePage:
         head = self._head(source.bucket, source.key)
         if head is None:
             raise BadInput(f"{self.what}: {source} is not there", "put a page for maintenance there")
-        self._ask(
+        self._ask_page(
             "copy_object",
             Bucket=self._bucket,
             Key=self._page.key,
@@ -99,9 +99,9 @@ class MaintenancePage:
             return Moved(None)
         names = {"Bucket": self._bucket, "Key": self._page.key}
         if seen.before == _NONE:
-            self._ask("delete_object", **names)
+            self._ask_page("delete_object", **names)
         else:
-            self._ask(
+            self._ask_page(
                 "copy_object",
                 **names,
                 CopySource={**names, "VersionId": seen.before},
@@ -112,9 +112,9 @@ class MaintenancePage:
 
     def _head(self, bucket: str, key: str) -> dict[str, t.Any] | None:
         try:
-            return self._ask("head_object", Bucket=bucket, Key=key)
+            return self._ask_page("head_object", Bucket=bucket, Key=key)
         except NotFound:
             return None
 
-    def _ask(self, operation: str, **parameters: t.Any) -> dict[str, t.Any]:
+    def _ask_page(self, operation: str, **parameters: t.Any) -> dict[str, t.Any]:
         return self._account.ask("s3", operation, self._region, self.what, **parameters)

@@ -59,6 +59,8 @@ PARTS: Mapping[str, PartEntry] = {
         ),
         checked=True,
     ),
+    "dns": PartEntry("_diagnosis_aws_dns", ("complete_system_outage",)),
+    "distribution": PartEntry("_diagnosis_aws_distribution", ("complete_system_outage",)),
 }
 
 

@@ -26,8 +26,6 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_aws_ecs i
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_aws_standby import Quota
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_aws_traffic import STANDBY
 
-#: The acceptance that a person must give before traffic moves to what is not fit for it.
-UNFIT = "unfit_standby"
 # A region that is gone costs so long, once, while the others are asked anyway.
 _OTHER_SECONDS = 4.0
 # Clients refuse a certificate from its last second on; what ends within the hour will not last for the recovery.
@@ -139,14 +137,31 @@ def _secret(account: AwsAccount, name: str, to: Destination) -> list[Fitness]:
     version = _current(here)
     if version is None:
         return [unfit(what, "has no current version")]
-    if to.other is not None:
-        other = to.other
-        there = other_side(lambda: described(other, _OTHER_SECONDS))
-        if there is not None and _current(there) != version:
-            return [unfit(what, f"has another version than in {to.other}")]
-        if there is None:
-            return [fit(what, f"is there; {to.other} was not compared")]
-    return [fit(what, f"has the version of {to.other}")]
+    if to.other is None:
+        return [fit(what, "is there")]
+    other = to.other
+    there = other_side(lambda: described(other, _OTHER_SECONDS))
+    if there is None:
+        return [fit(what, f"is there; {other} was not compared")]
+    replications = [*(there.get("ReplicationStatus") or ()), *(here.get("ReplicationStatus") or ())]
+    own = [each for each in replications if each.get("Region") in (to.region, other)]
+    failed = next((each for each in own if each.get("Status") == "Failed"), None)
+    if failed is not None:
+        return [unfit(what, f"is not replicated: {str(failed.get('StatusMessage') or 'it failed')[:200]}")]
+    if own or here.get("PrimaryRegion") or there.get("PrimaryRegion"):
+        # A replica has the versions of its source under their own names.
+        if _current(there) != version:
+            return [unfit(what, f"has another version than in {other}")]
+        return [fit(what, f"has the version of {other}")]
+    # Two secrets of one name, each with versions of its own. That one was changed later may be a rotation that was
+    # forgotten here, or how they were made: it is told.
+    later = _moment(there) > _moment(here)
+    return [fit(what, f"is there; it was changed in {other} after it was here" if later else "is there")]
+
+
+def _moment(secret: dict[str, t.Any]) -> datetime.datetime:
+    found = secret.get("LastChangedDate") or secret.get("CreatedDate")
+    return t.cast(datetime.datetime, found) if found else datetime.datetime.min.replace(tzinfo=datetime.UTC)
 
 
 def _current(secret: dict[str, t.Any]) -> str | None:
@@ -173,8 +188,8 @@ def _parameters(account: AwsAccount, names: Sequence[str], to: Destination) -> l
         if own is None:
             result.append(unfit(what, f"is not there in {to.region}"))
         elif model is not None and _changed(model) > _changed(own):
-            # There is no replication: whoever writes it in one region has to write it in the other.
-            result.append(unfit(what, f"was changed in {other} after it was here"))
+            # There is no replication of parameters, and many, such as addresses, are not the same in two regions.
+            result.append(fit(what, f"is there; it was changed in {other} after it was here"))
         else:
             result.append(fit(what, "is there" if there is not None else f"is there; {other} was not compared"))
     return result

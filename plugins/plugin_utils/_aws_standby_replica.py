@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import datetime
 
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._acceptance import DATA_LOSS
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_client import AwsAccount
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_fitness import Fitness, fit, unfit
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_rds import RdsDatabases
@@ -14,7 +15,7 @@ from ansible_collections.codeblue.recovery.plugins.plugin_utils._model_aws_datab
 
 
 def looked_at_replica(account: AwsAccount, replica: ReplicaPlace, rpo: float, now: datetime.datetime) -> list[Fitness]:
-    """The replica, and its lag by what CloudWatch of its region keeps.
+    """The replica, and its lag by what CloudWatch of its region keeps; the acceptance is that of a promotion.
 
     :param rpo: seconds that may be lost.
     """
@@ -28,8 +29,8 @@ def looked_at_replica(account: AwsAccount, replica: ReplicaPlace, rpo: float, no
         return [fit(what, "replicates nothing: it is a primary already")]
     until = replicated_until(account, seen, now.timestamp())
     if until is None:
-        return [unfit(what, "has a lag that nobody knows: CloudWatch has no figures of it")]
+        return [unfit(what, "has a lag that nobody knows: CloudWatch has no figures of it", DATA_LOSS)]
     behind = max(0.0, now.timestamp() - until)
     if behind > rpo:
-        return [unfit(what, f"is up to {behind:.0f} s behind, the RPO is {rpo:g} s")]
+        return [unfit(what, f"is up to {behind:.0f} s behind, the RPO is {rpo:g} s", DATA_LOSS)]
     return [fit(what, f"is up to {behind:.0f} s behind")]

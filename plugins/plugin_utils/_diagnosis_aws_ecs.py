@@ -102,13 +102,23 @@ class EcsPart:
         }
 
     def check(self, account: AwsAccount, services: Mapping[str, AwsPlatform]) -> Mapping[str, Finding]:
-        """Whether a task of each runs, and a target of each group is healthy."""
+        """Whether a task of each runs, and a target of each group is healthy; of a silent region, in the other one."""
+        from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_ecs_elsewhere import found_in_standby
         from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_ecs_read import (
             read_services,
             read_with_targets,
         )
+        from ansible_collections.codeblue.recovery.plugins.plugin_utils._aws_errors import AwsUnavailable
 
-        looks = read_with_targets(account, read_services(account, _named(services)))
+        elsewhere = any(each.standby_region is not None for each in services.values())
+        # A region that is silent takes all the time that it is given.
+        first = account.within(account.left / 2) if elsewhere else account
+        try:
+            looks = read_with_targets(first, read_services(first, _named(services)))
+        except AwsUnavailable as error:
+            if not elsewhere:
+                raise
+            return found_in_standby(account, services, error.message)
         return {name: _finding(look) for name, look in looks.items()}
 
 

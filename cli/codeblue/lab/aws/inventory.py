@@ -126,7 +126,7 @@ def _checks_of(parts: AwsParts, name: str) -> dict[str, t.Any]:
     edge = parts.state.url("edge")
 
     def http(name: str, path: str, host: str = "", **further: t.Any) -> dict[str, t.Any]:
-        headers = {"headers": {"X-Clinic-Host": host}} if host else {}
+        headers = {"headers": {"Host": host}} if host else {}
         return {
             "id": name,
             "type": "http",
