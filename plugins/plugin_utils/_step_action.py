@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ansible.plugins.action import ActionBase
 from ansible_collections.codeblue.recovery.plugins.module_utils._errors import BadInput, CodeblueError, Refused
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._imported_beside import import_beside_next_worker
+from ansible_collections.codeblue.recovery.plugins.plugin_utils._killed_worker import end_when_results_are_stuck
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._machine_calls import MachineAnswer, MachineCall
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._machines import Machines
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._plain import plain
@@ -45,6 +46,7 @@ if t.TYPE_CHECKING:
 _STORE_ACCESS = "ansible_collections.codeblue.recovery.plugins.plugin_utils._store_access"
 # 0.2 s that the first worker does not wait for: it looks at the machines meanwhile.
 import_beside_next_worker(_STORE_ACCESS)
+end_when_results_are_stuck()
 
 _COLLECTION = "codeblue.recovery."
 _DEFAULT_LOCK_DIR = "/var/lib/codeblue"
