@@ -84,7 +84,8 @@ class DatabaseJobs:
         meanwhile: Callable[[], None],
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        assert place.database is not None
+        if place.database is None:
+            raise AssertionError("Jobs are for services with codeblue_kubernetes.database")
         self._client = client
         self._place = place
         self._database = place.database
