@@ -51,6 +51,9 @@ class ActionModule(StepAction):
                 return {"changed": False, "put_back": False}
             proof = SessionProof(service, keys, self._secrets.add)
             before = proof.log_in()
+            if before is not None and proof.is_taken(before):
+                # Of a signer that has the good key, as after an attempt that was cut off half-way: it stays good.
+                before = None
             self._hand_back(keys, key)
             # A token of the wrong key was worth nothing at those who verify, and still is.
             prove_change(proof, before, self.target)

@@ -30,6 +30,8 @@ def seeded(fault: str) -> Kill:
     [
         # Half of the keys are new; half of the processes still have the old ones; the certificate is on its way.
         ("auth_signing_key_wrong", Kill("runner", 2, "accepted")),
+        # A signer has the good key already, so that what it gives out is taken before and after.
+        ("auth_signing_key_wrong", Kill("worker", 5, "accepted")),
         ("auth_signing_key_wrong", Kill("playbook", 6, "accepted")),
         ("auth_certificate_expired", Kill("runner", 1, "accepted")),
         ("auth_certificate_expired", Kill("playbook", 0, "intent")),
