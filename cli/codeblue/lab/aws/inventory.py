@@ -141,10 +141,10 @@ def _checks_of(parts: AwsParts, name: str) -> dict[str, t.Any]:
         return http(signal, f"/signals/{signal}/{name}", topic=topic)
 
     if name in DATABASE_SERVICES:
-        found: dict[str, t.Any] = {"shallow": [http("login", f"/database/{name}")]}
-        if name == "patient_db":
-            found["signals"] = [signal(DAMAGED_DATA, "integrity")]
-        return found
+        return {
+            "shallow": [http("login", f"/database/{name}")],
+            "signals": [signal(DAMAGED_DATA, "integrity")],
+        }
     if name == "gateway":
         # Whether somebody answers by the name; what that is, is the affair of the services behind.
         return {"shallow": [http("name_leads_in", "/records/health", API_NAME, status=[200, 503])]}
@@ -152,7 +152,7 @@ def _checks_of(parts: AwsParts, name: str) -> dict[str, t.Any]:
         return {"shallow": [http("first_page", "/", WEB_NAME, body_has="Healthcare platform")]}
     path = SERVICES[name].path
     late = http(ANSWER_TIME, f"{path}/health", API_NAME, topic="performance", max_response=f"{LIMIT_SECONDS:g}s")
-    found = {"deep": [http("does_its_work", f"{path}/deep", API_NAME)], "signals": [late]}
+    found: dict[str, t.Any] = {"deep": [http("does_its_work", f"{path}/deep", API_NAME)], "signals": [late]}
     if name == "records":
         found["signals"] += [signal(FOREIGN_KEY_USE, "intrusion"), signal(PUBLIC_BUCKET, "exposure")]
     return found

@@ -18,6 +18,7 @@ _BEFORE_EVERY = dt.timedelta(seconds=60)
 # Of a small clinic at night.
 _REQUESTS = 40.0
 _CPU, _MEMORY, _BUSY_CPU = 22.0, 41.0, 91.0
+_GLOBAL_LAG_MILLISECONDS = 180.0
 _CONNECTIONS, _FREE_BYTES = 12.0, 80e9
 _COMPARE: t.Mapping[str, t.Callable[[float, float], bool]] = {
     "GreaterThanThreshold": operator.gt,
@@ -82,6 +83,12 @@ class Metrics:
             yield "AWS/RDS", "FreeStorageSpace", named, _FREE_BYTES
             if instance.is_replica and up:
                 yield "AWS/RDS", "ReplicaLag", named, known.lag
+
+        for cluster in backend("rds", region).clusters.values():
+            if cluster.global_cluster_identifier and not cluster.is_writer and cluster.status == "available":
+                source = next(each for each in self._regions if each != region)
+                named = {"DBClusterIdentifier": cluster.db_cluster_identifier, "SourceRegion": source}
+                yield "AWS/RDS", "AuroraGlobalDBReplicationLag", named, _GLOBAL_LAG_MILLISECONDS
 
     def _of_targets(self, region: str, service: t.Any, running: t.Sequence[t.Any], late: float) -> t.Iterator[Value]:
         from codeblue.lab.aws.server.targets import state_of

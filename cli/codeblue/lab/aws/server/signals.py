@@ -41,12 +41,15 @@ class Monitoring:
         self._record = record
         self._regions = regions
 
-    def signal(self, name: str) -> Reply:
-        """Whether a signal is clear."""
+    def signal(self, name: str, service: str) -> Reply:
+        """Whether a signal is clear.
+
+        :param service: that it is about.
+        """
         known: dict[str, t.Callable[[], str]] = {
             FOREIGN_KEY_USE: self._foreign_key_use,
             PUBLIC_BUCKET: lambda: f"bucket {_REPORTS} can be read by anybody" if is_public(_REPORTS) else "",
-            DAMAGED_DATA: self._damaged_data,
+            DAMAGED_DATA: lambda: self._damaged_data() if service == "patient_db" else "",
         }
         if name not in known:
             return _reply(404, "there is no such signal")

@@ -39,7 +39,8 @@ class Traffic:
 
         def ask(path: str) -> Reply:
             if path.startswith(PREFIX):
-                return self._monitoring.signal(path.removeprefix(PREFIX).partition("/")[0])
+                signal, _, service = path.removeprefix(PREFIX).partition("/")
+                return self._monitoring.signal(signal, service)
             if path.startswith(DATABASE_PREFIX):
                 return self._monitoring.database(path.removeprefix(DATABASE_PREFIX))
             return self.ask(host, path)
