@@ -7,6 +7,7 @@ import typing as t
 import moto.awslambda_simple.models
 import moto.backends
 import moto.cloudfront.models
+import moto.cloudwatch.models
 import moto.ecs.models
 import moto.elbv2.models
 import moto.rds.models
@@ -32,10 +33,16 @@ def install() -> None:
         made.__module__ = made.__mro__[1].__module__
     moto.ecs.models.ecs_backends.backend = LabEcs
     t.cast("t.Any", moto.elbv2.models.FakeTargetGroup).health_for = health_for
+    # Moto takes two metrics with the same several dimensions for different ones, and lists each value as a metric.
+    t.cast("t.Any", moto.cloudwatch.models).are_dimensions_same = _same_dimensions
     moto.rds.models.rds_backends.backend = LabRds
     moto.route53.models.route53_backends.backend = LabRoute53
     _make_ids()
     moto.awslambda_simple.models.lambda_simple_backends.backend = LabLambda
+
+
+def _same_dimensions(one: t.Sequence[t.Any], two: t.Sequence[t.Any]) -> bool:
+    return {(each.name, each.value) for each in one} == {(each.name, each.value) for each in two}
 
 
 def _make_ids() -> None:
