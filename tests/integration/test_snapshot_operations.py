@@ -55,7 +55,8 @@ def flip(path: Path) -> None:
 def test_every_operation_has_a_sound_card_and_a_play(path: Path) -> None:
     operation = load_operation(path)
     # What is done in quiet is of no severity; a quarantine by hand is part of an emergency.
-    assert operation.severity == {"quarantine_service": "SEV1", "release_service": "SEV2"}.get(operation.id, "SEV4")
+    urgent = {"quarantine_service": "SEV1", "release_service": "SEV2", "region_failover": "SEV2"}
+    assert operation.severity == urgent.get(operation.id, "SEV4")
     assert (ROOT / "playbooks" / f"{operation.id}.yml").is_file()
     assert not (ROOT / "runbooks" / operation.id).exists()
     card = opening_card_of(operation.id)

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.codeblue.recovery.plugins.plugin_utils._diagnosis_kubernetes import RUNBOOKS
 from ansible_collections.codeblue.recovery.plugins.plugin_utils._kubernetes_client import (
     PODS,
     SECRETS,
@@ -207,7 +206,10 @@ def test_a_breach_and_the_way_back(cluster: Cluster, namespace: Namespace, tmp_p
 
 def test_every_runbook_that_works_there_is_tried_with_its_rights() -> None:
     text = Path(__file__).read_text(encoding="utf-8")
-    assert not [name for name in RUNBOOKS if f'"{name}"' not in text]
+    cards = (Path(__file__).parents[2] / "runbooks").glob("*/runbook.yml")
+    # The Jobs of the last one are tried with the rights of whoever may do everything so far.
+    names = {path.parent.name for path in cards} - {"data_corruption_detected"}
+    assert not [name for name in names if f'"{name}"' not in text]
 
 
 def test_what_is_not_granted_is_named(cluster: Cluster, namespace: Namespace, tmp_path: Path) -> None:
